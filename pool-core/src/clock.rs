@@ -1,0 +1,172 @@
+//! The pool's time: the only file that names tokio's clock and timers.
+//!
+//! Deadlines and timers follow tokio's clock, which tests can pause. The hot path reads the kernel's coarse clock
+//! where there is one: 3 ns instead of 22, and late by up to one tick of the scheduler (1 to 10 ms). Whoever pauses
+//! tokio's clock expects every reading to follow it; a paused clock gives itself away by standing still.
+
+#![allow(
+    clippy::disallowed_methods,
+    reason = "this is the clock the others are to use"
+)]
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use tokio::time::Instant;
+
+use crate::state::Time;
+
+#[derive(Debug)]
+pub(crate) struct Clock {
+    start: Instant,
+    coarse: Coarse,
+    /// Set for good once tokio's clock was seen paused: coarse readings are exact from then on.
+    virtual_time: AtomicBool,
+}
+
+impl Clock {
+    pub(crate) fn start() -> Self {
+        let start = Instant::now();
+        Self {
+            start,
+            coarse: Coarse::start(),
+            virtual_time: AtomicBool::new(stands_still(start)),
+        }
+    }
+
+    /// For the hot path: never later than [`exact`](Self::exact), and possibly earlier by one tick.
+    #[inline]
+    pub(crate) fn coarse(&self) -> Time {
+        if self.virtual_time.load(Ordering::Relaxed) {
+            return self.since_start(Instant::now());
+        }
+        self.coarse
+            .now()
+            .unwrap_or_else(|| self.since_start(Instant::now()))
+    }
+
+    /// For whatever is slow anyway, and wherever a timer is compared with.
+    pub(crate) fn exact(&self) -> Time {
+        self.since_start(Instant::now())
+    }
+
+    /// Looks whether a test has paused the clock since; for tasks, at times when a microsecond does not matter.
+    pub(crate) fn notice_pause(&self) {
+        if !self.virtual_time.load(Ordering::Relaxed) && stands_still(Instant::now()) {
+            self.virtual_time.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// A timer that fires then; `None` if that is too far away to ever come.
+    pub(crate) fn sleep_until(&self, time: Time) -> Option<Sleep> {
+        if time == Time::NEVER {
+            return None;
+        }
+        self.start
+            .checked_add(time.since(Time::START))
+            .map(tokio::time::sleep_until)
+    }
+
+    fn since_start(&self, now: Instant) -> Time {
+        Time::START.after(now.saturating_duration_since(self.start))
+    }
+}
+
+/// Whether tokio's clock stands still at `now` while the real one moves on.
+fn stands_still(now: Instant) -> bool {
+    let real = std::time::Instant::now();
+    // One or two readings, as clocks tick faster than they can be read.
+    while std::time::Instant::now() == real {}
+    Instant::now() == now
+}
+
+pub(crate) use tokio::time::{Sleep, sleep, timeout};
+
+/// The kernel's coarse monotonic clock, counted from the start of the pool.
+#[cfg(target_os = "linux")]
+#[derive(Debug)]
+struct Coarse {
+    start: i64,
+}
+
+#[cfg(target_os = "linux")]
+impl Coarse {
+    fn start() -> Self {
+        Self {
+            start: nanos(rustix::time::ClockId::Monotonic),
+        }
+    }
+
+    #[inline]
+    fn now(&self) -> Option<Time> {
+        let elapsed = nanos(rustix::time::ClockId::MonotonicCoarse) - self.start;
+        // Negative within the tick in which the pool was built.
+        Some(Time::from_nanos(u64::try_from(elapsed).unwrap_or(0)))
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[inline]
+fn nanos(clock: rustix::time::ClockId) -> i64 {
+    let time = rustix::time::clock_gettime(clock);
+    time.tv_sec * 1_000_000_000 + time.tv_nsec
+}
+
+#[cfg(not(target_os = "linux"))]
+#[derive(Debug)]
+struct Coarse;
+
+#[cfg(not(target_os = "linux"))]
+impl Coarse {
+    fn start() -> Self {
+        Self
+    }
+
+    fn now(&self) -> Option<Time> {
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_paused_clock_is_followed_by_both_readings() {
+        let clock = Clock::start();
+        tokio::time::advance(Duration::from_secs(3600)).await;
+        assert_eq!(clock.coarse().since(Time::START), Duration::from_secs(3600));
+        assert_eq!(clock.exact(), clock.coarse());
+    }
+
+    #[tokio::test]
+    async fn a_clock_paused_later_is_followed_once_it_was_noticed() {
+        let clock = Clock::start();
+        tokio::time::pause();
+        tokio::time::advance(Duration::from_secs(3600)).await;
+        assert!(clock.exact().since(Time::START) >= Duration::from_secs(3600));
+        clock.notice_pause();
+        assert_eq!(clock.exact(), clock.coarse());
+    }
+
+    #[tokio::test]
+    async fn the_coarse_clock_is_never_ahead() {
+        let clock = Clock::start();
+        for _ in 0..10_000 {
+            let coarse = clock.coarse();
+            assert!(coarse <= clock.exact());
+        }
+        clock.notice_pause();
+        assert!(!clock.virtual_time.load(Ordering::Relaxed));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_timer_fires_when_the_clock_says_so_and_never_is_no_timer() {
+        let clock = Clock::start();
+        let then = clock.exact().after(Duration::from_secs(3600));
+        clock.sleep_until(then).unwrap().await;
+        assert!(clock.exact() >= then);
+        assert!(clock.sleep_until(Time::NEVER).is_none());
+    }
+}

@@ -1,0 +1,48 @@
+//! Managers for the examples of this crate; not part of its promises.
+
+use std::convert::Infallible;
+use std::io;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use crate::manager::Manager;
+
+/// Its connections are the numbers from 1.
+#[derive(Debug, Default)]
+pub struct Numbers(AtomicU32);
+
+impl Numbers {
+    /// How many there are so far.
+    pub fn dialled(&self) -> u32 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+impl Manager for Numbers {
+    type Connection = u32;
+    type Error = Infallible;
+
+    async fn connect(&self) -> Result<u32, Infallible> {
+        Ok(self.0.fetch_add(1, Ordering::Relaxed) + 1)
+    }
+
+    fn is_dropped(&self, _: &mut u32) -> bool {
+        false
+    }
+}
+
+/// Nobody listens.
+#[derive(Debug)]
+pub struct Refused;
+
+impl Manager for Refused {
+    type Connection = ();
+    type Error = io::Error;
+
+    async fn connect(&self) -> Result<(), io::Error> {
+        Err(io::ErrorKind::ConnectionRefused.into())
+    }
+
+    fn is_dropped(&self, (): &mut ()) -> bool {
+        false
+    }
+}

@@ -1,0 +1,274 @@
+//! The pool, as its users see it.
+
+use std::fmt;
+use std::sync::Arc;
+
+use tokio::runtime::Handle;
+
+use crate::builder::Builder;
+use crate::checkout::{Checkout, CheckoutOwned};
+use crate::config::Config;
+use crate::error::TryCheckoutError;
+use crate::manager::Manager;
+use crate::pooled::{Lease, Pooled};
+use crate::shared::Shared;
+use crate::state::Lent;
+use crate::status::Status;
+
+/// A pool of connections; cheap to clone, and all clones are the same pool.
+///
+/// # Drop
+///
+/// The last clone to go closes the pool, as [`close`](Self::close) does. Guards that are out stay usable.
+///
+/// # Examples
+///
+/// ```
+/// # use pool_core::doc::Numbers;
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let pool = pool_core::Pool::builder(Numbers::default()).max_size(2).build()?;
+/// let (first, second) = (pool.checkout().await?, pool.checkout().await?);
+/// assert_ne!(*first, *second);
+/// drop((first, second));
+/// // Last in, first out; and nobody dialled again.
+/// assert_eq!(*pool.checkout().await?, 2);
+/// # Ok(()) }
+/// ```
+pub struct Pool<M: Manager> {
+    shared: Arc<Shared<M>>,
+}
+
+impl<M: Manager> Pool<M> {
+    /// Starts to set up a pool.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use pool_core::doc::Numbers;
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() {
+    /// let pool = pool_core::Pool::builder(Numbers::default()).build().unwrap();
+    /// assert_eq!(pool.status().size(), 0);
+    /// # }
+    /// ```
+    pub fn builder(manager: M) -> Builder<M> {
+        Builder::new(manager)
+    }
+
+    pub(crate) fn new(manager: M, config: Config, runtime: Handle) -> Self {
+        Self {
+            shared: Shared::new(manager, config, runtime),
+        }
+    }
+
+    /// Takes a connection: an idle one if there is one, else the next that comes home or that a dial brings.
+    ///
+    /// # Fairness
+    ///
+    /// Callers are served in the order of their first poll. Nobody who comes later overtakes, and one whose connection
+    /// proves dead keeps his place.
+    ///
+    /// # Errors
+    ///
+    /// [`CheckoutError`](crate::CheckoutError) says what stood in the way: the deadline, a connect error or a closed
+    /// pool.
+    ///
+    /// # Cancellation
+    ///
+    /// May be dropped at any time; see [`Checkout`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use pool_core::doc::Numbers;
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let pool = pool_core::Pool::builder(Numbers::default()).build()?;
+    /// let connection = pool.checkout().await?;
+    /// assert_eq!(*connection, 1);
+    /// # Ok(()) }
+    /// ```
+    #[inline]
+    pub fn checkout(&self) -> Checkout<'_, M> {
+        Checkout::new(&self.shared)
+    }
+
+    /// As [`checkout`](Self::checkout), with a guard that borrows nothing.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use pool_core::doc::Numbers;
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let pool = pool_core::Pool::builder(Numbers::default()).build()?;
+    /// let connection = pool.checkout_owned().await?;
+    /// let number = tokio::spawn(async move { *connection }).await?;
+    /// assert_eq!(number, 1);
+    /// # Ok(()) }
+    /// ```
+    #[inline]
+    pub fn checkout_owned(&self) -> CheckoutOwned<M> {
+        CheckoutOwned::new(Arc::clone(&self.shared))
+    }
+
+    /// Takes an idle connection, or nothing; never waits. If nothing is idle and there is room, a dial is started, so
+    /// that there may be something next time.
+    ///
+    /// # Errors
+    ///
+    /// [`TryCheckoutError::Empty`] with the pool's numbers, or [`TryCheckoutError::Closed`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use pool_core::doc::Numbers;
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let pool = pool_core::Pool::builder(Numbers::default()).build()?;
+    /// assert!(pool.try_checkout().is_err());
+    /// drop(pool.checkout().await?);
+    /// assert_eq!(*pool.try_checkout()?, 1);
+    /// # Ok(()) }
+    /// ```
+    pub fn try_checkout(&self) -> Result<Pooled<'_, M>, TryCheckoutError> {
+        let shared = &self.shared;
+        loop {
+            let taken = shared.check_out().or_else(|| {
+                shared.update(|state, now, effects| {
+                    let lent = state.take(now, effects);
+                    if lent.is_none() {
+                        state.prepare_one(now, effects);
+                    }
+                    lent
+                })
+            });
+            let Some(Lent { slot, value }) = taken else {
+                let status = self.status();
+                return Err(match status.is_closed {
+                    true => TryCheckoutError::Closed,
+                    false => TryCheckoutError::Empty(status),
+                });
+            };
+            if let Some(live) = shared.vet(slot, value) {
+                return Ok(Pooled::new(Lease::new(shared, slot, live)));
+            }
+        }
+    }
+
+    /// One snapshot of the pool, whose numbers add up.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use pool_core::doc::Numbers;
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let pool = pool_core::Pool::builder(Numbers::default()).build()?;
+    /// let connection = pool.checkout().await?;
+    /// assert_eq!(pool.status().in_use, 1);
+    /// # Ok(()) }
+    /// ```
+    #[must_use]
+    pub fn status(&self) -> Status {
+        self.shared.status()
+    }
+
+    /// What the pool was told when it was built.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use pool_core::doc::Numbers;
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let pool = pool_core::Pool::builder(Numbers::default()).max_size(3).build()?;
+    /// assert_eq!(pool.config().max_size, 3);
+    /// # Ok(()) }
+    /// ```
+    #[must_use]
+    pub fn config(&self) -> &Config {
+        &self.shared.config
+    }
+
+    /// What makes the connections.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use pool_core::doc::Numbers;
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let pool = pool_core::Pool::builder(Numbers::default()).build()?;
+    /// drop(pool.checkout().await?);
+    /// assert_eq!(pool.manager().dialled(), 1);
+    /// # Ok(()) }
+    /// ```
+    #[must_use]
+    pub fn manager(&self) -> &M {
+        &self.shared.manager
+    }
+
+    /// Closes the pool: who waits is told at once, dials are dropped, idle connections closed, and those in use when
+    /// they come home. Legal on any thread, and more than once.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use pool_core::doc::Numbers;
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let pool = pool_core::Pool::builder(Numbers::default()).build()?;
+    /// let connection = pool.checkout().await?;
+    /// pool.close();
+    /// assert!(pool.checkout().await.is_err());
+    /// drop(connection);
+    /// assert_eq!(pool.status().size(), 0);
+    /// # Ok(()) }
+    /// ```
+    pub fn close(&self) {
+        self.shared.close();
+    }
+
+    /// Whether there will be no more checkouts.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use pool_core::doc::Numbers;
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let pool = pool_core::Pool::builder(Numbers::default()).build()?;
+    /// assert!(!pool.is_closed());
+    /// # Ok(()) }
+    /// ```
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.status().is_closed
+    }
+}
+
+impl<M: Manager> Clone for Pool<M> {
+    fn clone(&self) -> Self {
+        self.shared.add_handle();
+        Self {
+            shared: Arc::clone(&self.shared),
+        }
+    }
+}
+
+impl<M: Manager> Drop for Pool<M> {
+    fn drop(&mut self) {
+        self.shared.drop_handle();
+    }
+}
+
+impl<M: Manager> fmt::Debug for Pool<M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pool")
+            .field("status", &self.status())
+            .field("config", self.config())
+            .finish_non_exhaustive()
+    }
+}

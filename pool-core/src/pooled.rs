@@ -1,0 +1,430 @@
+//! The guards: a connection out of the pool, which finds its way home when dropped.
+
+use std::borrow::Borrow;
+use std::fmt;
+use std::ops::{Deref, DerefMut};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::manager::Manager;
+use crate::shared::Shared;
+use crate::state::SlotId;
+use crate::watch::Live;
+
+/// A connection out of its pool and what is to become of it: the engine of both guards and of every task that holds a
+/// connection. `H` is how it holds the pool.
+pub(crate) struct Lease<M: Manager, H: Borrow<Arc<Shared<M>>>> {
+    home: H,
+    /// Gone once the connection took another way than `Drop`.
+    live: Option<Live<M::Connection>>,
+    slot: SlotId,
+    reusable: bool,
+}
+
+impl<M: Manager, H: Borrow<Arc<Shared<M>>>> Lease<M, H> {
+    /// For a connection that was found good.
+    #[inline]
+    pub(crate) fn new(home: H, slot: SlotId, live: Live<M::Connection>) -> Self {
+        Self {
+            home,
+            live: Some(live),
+            slot,
+            reusable: true,
+        }
+    }
+
+    /// For one that is to be given up unless somebody takes it out again.
+    #[inline]
+    pub(crate) fn unjudged(home: H, slot: SlotId, live: Live<M::Connection>) -> Self {
+        Self {
+            home,
+            live: Some(live),
+            slot,
+            reusable: false,
+        }
+    }
+
+    #[inline]
+    pub(crate) fn slot(&self) -> SlotId {
+        self.slot
+    }
+
+    #[inline]
+    pub(crate) fn live(&self) -> &Live<M::Connection> {
+        self.live
+            .as_ref()
+            .expect("only what consumes the lease takes its connection")
+    }
+
+    #[inline]
+    pub(crate) fn live_mut(&mut self) -> &mut Live<M::Connection> {
+        self.live
+            .as_mut()
+            .expect("only what consumes the lease takes its connection")
+    }
+
+    /// Takes the connection out; the slot is now the caller's care.
+    #[inline]
+    pub(crate) fn into_live(mut self) -> Live<M::Connection> {
+        self.live
+            .take()
+            .expect("only what consumes the lease takes its connection")
+    }
+
+    pub(crate) fn shared(&self) -> &Arc<Shared<M>> {
+        self.home.borrow()
+    }
+
+    fn detach(mut self) -> M::Connection {
+        let live = self
+            .live
+            .take()
+            .expect("only what consumes the lease takes its connection");
+        self.home.borrow().detach(self.slot, live)
+    }
+
+    fn info(&self) -> ConnectionInfo {
+        let shared = self.home.borrow();
+        let info = shared.info(self.slot);
+        ConnectionInfo {
+            id: info.id,
+            age: shared.clock.exact().since(info.born),
+            uses: info.uses,
+            idle_for: info.idle_for,
+        }
+    }
+
+    fn fmt_as(&self, name: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct(name)
+            .field("info", &self.info())
+            .field("tainted", &!self.reusable)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<M: Manager, H: Borrow<Arc<Shared<M>>>> Drop for Lease<M, H> {
+    #[inline]
+    fn drop(&mut self) {
+        let Some(live) = self.live.take() else {
+            return;
+        };
+        let shared = self.home.borrow();
+        // Whoever panics leaves his connection in the middle of something.
+        if self.reusable && !std::thread::panicking() {
+            shared.check_in(self.slot, live);
+        } else {
+            shared.discard(self.slot, live);
+        }
+    }
+}
+
+/// What the pool knows of a connection that is checked out.
+///
+/// # Examples
+///
+/// ```
+/// # use pool_core::doc::Numbers;
+/// # use pool_core::{Pool, Pooled};
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let pool = Pool::builder(Numbers::default()).build()?;
+/// let first = Pooled::info(&pool.checkout().await?);
+/// let second = Pooled::info(&pool.checkout().await?);
+/// assert_eq!(first.id, second.id);
+/// assert!(!first.is_reused() && second.is_reused());
+/// # Ok(()) }
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ConnectionInfo {
+    /// Unique in the life of the pool; counts from 1.
+    pub id: u64,
+    /// Time since it was connected.
+    pub age: Duration,
+    /// How often it was checked out, this time included.
+    pub uses: u32,
+    /// How long it had been idle before this checkout, to the precision of a coarse clock (some milliseconds).
+    pub idle_for: Duration,
+}
+
+impl ConnectionInfo {
+    /// Whether somebody used it before; a request that fails on such a connection may deserve another try.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use pool_core::doc::Numbers;
+    /// # use pool_core::{Pool, Pooled};
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let pool = Pool::builder(Numbers::default()).build()?;
+    /// assert!(!Pooled::info(&pool.checkout().await?).is_reused());
+    /// # Ok(()) }
+    /// ```
+    #[must_use]
+    pub fn is_reused(&self) -> bool {
+        self.uses > 1
+    }
+}
+
+/// A connection checked out of a borrowed pool.
+///
+/// # Drop
+///
+/// Gives the connection back: to the caller who has waited longest, else to the idle set; unless the manager decides
+/// otherwise ([`Manager::recycle`]), the peer has gone, the guard was tainted or is dropped in a panic: then it is
+/// closed.
+///
+/// # Examples
+///
+/// ```
+/// # use pool_core::doc::Numbers;
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let pool = pool_core::Pool::builder(Numbers::default()).build()?;
+/// let connection = pool.checkout().await?;
+/// assert_eq!(*connection, 1);
+/// drop(connection);
+/// assert_eq!(pool.status().idle, 1);
+/// # Ok(()) }
+/// ```
+pub struct Pooled<'a, M: Manager>(Lease<M, &'a Arc<Shared<M>>>);
+
+impl<'a, M: Manager> Pooled<'a, M> {
+    #[inline]
+    pub(crate) fn new(lease: Lease<M, &'a Arc<Shared<M>>>) -> Self {
+        Self(lease)
+    }
+
+    /// Has the connection closed instead of kept when the guard is dropped: it is in the middle of something.
+    ///
+    /// An associated function, as all here, so as not to hide a method of the connection.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use pool_core::doc::Numbers;
+    /// # use pool_core::{Pooled, Pool};
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let pool = Pool::builder(Numbers::default()).build()?;
+    /// let mut guard = pool.checkout().await?;
+    /// Pooled::taint(&mut guard);
+    /// drop(guard);
+    /// assert_eq!(pool.status().idle, 0);
+    /// # Ok(()) }
+    /// ```
+    pub fn taint(guard: &mut Self) {
+        guard.0.reusable = false;
+    }
+
+    /// Closes the connection now.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use pool_core::doc::Numbers;
+    /// # use pool_core::{Pooled, Pool};
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let pool = Pool::builder(Numbers::default()).build()?;
+    /// let guard = pool.checkout().await?;
+    /// Pooled::discard(guard);
+    /// assert_eq!(pool.status().size(), 0);
+    /// # Ok(()) }
+    /// ```
+    pub fn discard(mut guard: Self) {
+        guard.0.reusable = false;
+    }
+
+    /// Takes the connection out of the pool for good; its slot is free at once.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use pool_core::doc::Numbers;
+    /// # use pool_core::{Pooled, Pool};
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let pool = Pool::builder(Numbers::default()).build()?;
+    /// let guard = pool.checkout().await?;
+    /// let number: u32 = Pooled::detach(guard);
+    /// assert_eq!((number, pool.status().size()), (1, 0));
+    /// # Ok(()) }
+    /// ```
+    #[must_use = "the connection is the caller's now"]
+    pub fn detach(guard: Self) -> M::Connection {
+        guard.0.detach()
+    }
+
+    /// What the pool knows of this connection; takes the pool's lock for a moment.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use pool_core::doc::Numbers;
+    /// # use pool_core::{Pooled, Pool};
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let pool = Pool::builder(Numbers::default()).build()?;
+    /// let guard = pool.checkout().await?;
+    /// assert_eq!(Pooled::info(&guard).uses, 1);
+    /// # Ok(()) }
+    /// ```
+    #[must_use]
+    pub fn info(guard: &Self) -> ConnectionInfo {
+        guard.0.info()
+    }
+}
+
+impl<M: Manager> Deref for Pooled<'_, M> {
+    type Target = M::Connection;
+
+    #[inline]
+    fn deref(&self) -> &M::Connection {
+        &self.0.live().connection
+    }
+}
+
+impl<M: Manager> DerefMut for Pooled<'_, M> {
+    #[inline]
+    fn deref_mut(&mut self) -> &mut M::Connection {
+        &mut self.0.live_mut().connection
+    }
+}
+
+impl<M: Manager> fmt::Debug for Pooled<'_, M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt_as("Pooled", f)
+    }
+}
+
+/// A connection checked out of a pool it does not borrow: `'static`, and `Send` if the connection is.
+///
+/// It may be dropped on any thread, with or without a runtime, during and after its shutdown. It does not keep the
+/// pool open: when the last [`Pool`](crate::Pool) has gone, the connection is closed instead of kept.
+///
+/// # Drop
+///
+/// As that of [`Pooled`].
+///
+/// # Examples
+///
+/// ```
+/// # use pool_core::doc::Numbers;
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let pool = pool_core::Pool::builder(Numbers::default()).build()?;
+/// let connection = pool.checkout_owned().await?;
+/// std::thread::spawn(move || drop(connection)).join().unwrap();
+/// assert_eq!(pool.status().idle, 1);
+/// # Ok(()) }
+/// ```
+pub struct OwnedPooled<M: Manager>(Lease<M, Arc<Shared<M>>>);
+
+impl<M: Manager> OwnedPooled<M> {
+    #[inline]
+    pub(crate) fn new(lease: Lease<M, Arc<Shared<M>>>) -> Self {
+        Self(lease)
+    }
+
+    /// Has the connection closed instead of kept when the guard is dropped.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use pool_core::doc::Numbers;
+    /// # use pool_core::{OwnedPooled, Pool};
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let pool = Pool::builder(Numbers::default()).build()?;
+    /// let mut guard = pool.checkout_owned().await?;
+    /// OwnedPooled::taint(&mut guard);
+    /// drop(guard);
+    /// assert_eq!(pool.status().idle, 0);
+    /// # Ok(()) }
+    /// ```
+    pub fn taint(guard: &mut Self) {
+        guard.0.reusable = false;
+    }
+
+    /// Closes the connection now.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use pool_core::doc::Numbers;
+    /// # use pool_core::{OwnedPooled, Pool};
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let pool = Pool::builder(Numbers::default()).build()?;
+    /// let guard = pool.checkout_owned().await?;
+    /// OwnedPooled::discard(guard);
+    /// assert_eq!(pool.status().size(), 0);
+    /// # Ok(()) }
+    /// ```
+    pub fn discard(mut guard: Self) {
+        guard.0.reusable = false;
+    }
+
+    /// Takes the connection out of the pool for good; its slot is free at once.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use pool_core::doc::Numbers;
+    /// # use pool_core::{OwnedPooled, Pool};
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let pool = Pool::builder(Numbers::default()).build()?;
+    /// let guard = pool.checkout_owned().await?;
+    /// let number: u32 = OwnedPooled::detach(guard);
+    /// assert_eq!((number, pool.status().size()), (1, 0));
+    /// # Ok(()) }
+    /// ```
+    #[must_use = "the connection is the caller's now"]
+    pub fn detach(guard: Self) -> M::Connection {
+        guard.0.detach()
+    }
+
+    /// What the pool knows of this connection; takes the pool's lock for a moment.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use pool_core::doc::Numbers;
+    /// # use pool_core::{OwnedPooled, Pool};
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let pool = Pool::builder(Numbers::default()).build()?;
+    /// let guard = pool.checkout_owned().await?;
+    /// assert_eq!(OwnedPooled::info(&guard).uses, 1);
+    /// # Ok(()) }
+    /// ```
+    #[must_use]
+    pub fn info(guard: &Self) -> ConnectionInfo {
+        guard.0.info()
+    }
+}
+
+impl<M: Manager> Deref for OwnedPooled<M> {
+    type Target = M::Connection;
+
+    #[inline]
+    fn deref(&self) -> &M::Connection {
+        &self.0.live().connection
+    }
+}
+
+impl<M: Manager> DerefMut for OwnedPooled<M> {
+    #[inline]
+    fn deref_mut(&mut self) -> &mut M::Connection {
+        &mut self.0.live_mut().connection
+    }
+}
+
+impl<M: Manager> fmt::Debug for OwnedPooled<M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt_as("OwnedPooled", f)
+    }
+}

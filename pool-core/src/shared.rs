@@ -1,0 +1,354 @@
+//! What all handles, guards and tasks of one pool share: the lock, the parts and the runtime.
+
+use std::fmt;
+use std::future::Future;
+use std::hash::{BuildHasher, RandomState};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+
+use tokio::runtime::Handle;
+use tokio::sync::watch;
+
+use crate::clock::{self, Clock};
+use crate::config::Config;
+use crate::error::{ConnectError, ConnectFailure};
+use crate::manager::{Manager, Recycle};
+use crate::pooled::Lease;
+use crate::state::{Counts, Effects, Lent, SlotId, SlotInfo, State, Time};
+use crate::status::Status;
+use crate::tasks;
+use crate::watch::{Inbox, Live};
+
+/// What a waiter is told when a dial fails; one error for all of them.
+type Failure<M> = Arc<ConnectError<<M as Manager>::Error>>;
+type PoolState<M> = State<Live<<M as Manager>::Connection>, Failure<M>>;
+type Owed<M> = Effects<Live<<M as Manager>::Connection>>;
+
+pub(crate) struct Shared<M: Manager> {
+    pub(crate) manager: M,
+    pub(crate) config: Config,
+    pub(crate) clock: Clock,
+    pub(crate) runtime: Handle,
+    pub(crate) inbox: Arc<Inbox>,
+    /// Ends every task.
+    stop: watch::Sender<bool>,
+    /// `Pool`s there are; the last one to go closes the pool, whatever guards are still out.
+    handles: AtomicUsize,
+    random: RandomState,
+    state: Mutex<PoolState<M>>,
+}
+
+impl<M: Manager> Shared<M> {
+    pub(crate) fn new(manager: M, config: Config, runtime: Handle) -> Arc<Self> {
+        let state = Mutex::new(State::new(&config));
+        let shared = Arc::new(Self {
+            manager,
+            config,
+            clock: Clock::start(),
+            runtime,
+            inbox: Arc::default(),
+            stop: watch::Sender::new(false),
+            handles: AtomicUsize::new(1),
+            random: RandomState::new(),
+            state,
+        });
+        if shared.config.maintenance {
+            tasks::maintain::spawn(&shared);
+        }
+        // Brings up `min_idle`.
+        shared.update(|state, now, effects| state.expire(now, effects));
+        shared
+    }
+
+    /// The lock. Nothing of the user's runs while it is held, so it is never poisoned but by a fault in `state`, and
+    /// then a pool that goes on is the better one.
+    #[inline]
+    pub(crate) fn lock(&self) -> MutexGuard<'_, PoolState<M>> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Changes the state, unlocks, and does what the change owes to the world.
+    pub(crate) fn update<R>(
+        self: &Arc<Self>,
+        change: impl FnOnce(&mut PoolState<M>, Time, &mut Owed<M>) -> R,
+    ) -> R {
+        self.update_at(self.clock.coarse(), change)
+    }
+
+    pub(crate) fn update_at<R>(
+        self: &Arc<Self>,
+        now: Time,
+        change: impl FnOnce(&mut PoolState<M>, Time, &mut Owed<M>) -> R,
+    ) -> R {
+        let mut effects = Effects::new();
+        let answer = change(&mut self.lock(), now, &mut effects);
+        self.perform(effects);
+        answer
+    }
+
+    fn perform(self: &Arc<Self>, effects: Owed<M>) {
+        for waker in effects.wake {
+            // A waker is the user's, and may panic; the others must be called all the same.
+            let _ = catch_unwind(AssertUnwindSafe(|| waker.wake()));
+        }
+        for dial in effects.dial {
+            tasks::connect::spawn(self, dial);
+        }
+        for Lent { slot, value } in effects.close {
+            self.close_connection(slot, value.connection);
+        }
+        if let Some(pause) = effects.pause {
+            tasks::connect::spawn_pause(self, pause);
+        }
+        if effects.nudge {
+            self.inbox.nudge();
+        }
+    }
+
+    // --- a connection goes out and comes home
+
+    /// The hot path out.
+    #[inline]
+    pub(crate) fn check_out(&self) -> Option<Lent<Live<M::Connection>>> {
+        let now = self.clock.coarse();
+        self.lock().check_out(now)
+    }
+
+    /// Looks at a connection before it is handed out. One that was dropped is given up.
+    #[inline]
+    pub(crate) fn vet(
+        self: &Arc<Self>,
+        slot: SlotId,
+        live: Live<M::Connection>,
+    ) -> Option<Live<M::Connection>> {
+        // Not reusable until judged: should the probe panic, dropping the lease gives the connection up.
+        let mut lease = Lease::unjudged(self, slot, live);
+        let live = lease.live_mut();
+        live.unwatch();
+        if self.manager.is_dropped(&mut live.connection) {
+            self.note_dropped(slot, 1);
+            return None;
+        }
+        Some(lease.into_live())
+    }
+
+    /// The peer closed a connection, which counts as a failed dial if it was of no use until then. `handed_out` is how
+    /// often a connection on this way has left the idle set without having been used.
+    fn note_dropped(self: &Arc<Self>, slot: SlotId, handed_out: u32) {
+        let info = self.info(slot);
+        if info.uses <= handed_out {
+            let (error, random) = (Arc::new(ConnectError::Dropped), self.random(info.id));
+            self.update_at(self.clock.exact(), |state, now, effects| {
+                state.dropped_unused(error, now, random, effects);
+            });
+        }
+    }
+
+    /// A dial succeeded.
+    pub(crate) fn connected(
+        self: &Arc<Self>,
+        slot: SlotId,
+        mut live: Live<M::Connection>,
+        random: u64,
+    ) {
+        let watched = catch_unwind(AssertUnwindSafe(|| live.watch(&self.manager).is_pending()));
+        let alive = watched.unwrap_or(false);
+        let letter = live.letter();
+        let stirred = self.update_at(self.clock.exact(), |state, now, effects| {
+            // One that is dead already is found so, and dealt with, by whoever gets it or by the maintenance task.
+            let stirred = !alive || live.has_stirred();
+            state.connected(slot, live, now, random, effects);
+            stirred
+        });
+        if stirred {
+            self.inbox.tell(letter);
+        }
+    }
+
+    /// The way home of a connection whose user is content with it.
+    #[inline]
+    pub(crate) fn check_in(self: &Arc<Self>, slot: SlotId, live: Live<M::Connection>) {
+        let mut lease = Lease::unjudged(self, slot, live);
+        match self.manager.recycle(&mut lease.live_mut().connection) {
+            Recycle::Keep => self.make_available(lease),
+            Recycle::Discard => drop(lease),
+            Recycle::Reset => {
+                let lease = Lease::unjudged(Arc::clone(self), slot, lease.into_live());
+                tasks::reset::spawn(lease);
+            }
+        }
+    }
+
+    /// Offers a connection to whoever waits, else lets it lie idle under watch.
+    #[inline]
+    pub(crate) fn make_available(self: &Arc<Self>, mut lease: Lease<M, &Arc<Self>>) {
+        if lease.live_mut().watch(&self.manager).is_ready() {
+            return drop(lease);
+        }
+        let slot = lease.slot();
+        let live = lease.into_live();
+        let letter = live.letter();
+        let now = self.clock.coarse();
+        let mut state = self.lock();
+        let stirred = live.has_stirred();
+        let returned = state.check_in(slot, live, now);
+        if let Err(live) = returned {
+            let mut effects = Effects::new();
+            state.give_back(slot, live, now, &mut effects);
+            drop(state);
+            self.perform(effects);
+        } else {
+            drop(state);
+        }
+        if stirred {
+            self.inbox.tell(letter);
+        }
+    }
+
+    /// Looks at an idle connection whose peer has moved.
+    pub(crate) fn inspect(self: &Arc<Self>, (slot, id): (SlotId, u64)) {
+        let Some(live) = self.lock().inspect(slot, id) else {
+            return;
+        };
+        let mut lease = Lease::unjudged(self, slot, live);
+        let alive = catch_unwind(AssertUnwindSafe(|| {
+            lease.live_mut().watch(&self.manager).is_pending()
+        }));
+        if !alive.unwrap_or(false) {
+            self.note_dropped(slot, 0);
+            return drop(lease);
+        }
+        let live = lease.into_live();
+        let letter = live.letter();
+        let stirred = self.update(|state, now, effects| {
+            let stirred = live.has_stirred();
+            state.put_back(slot, live, now, effects);
+            stirred
+        });
+        if stirred {
+            self.inbox.tell(letter);
+        }
+    }
+
+    /// Gives a connection up.
+    pub(crate) fn discard(self: &Arc<Self>, slot: SlotId, live: Live<M::Connection>) {
+        live.unwatch();
+        self.lock().discard(slot);
+        self.close_connection(slot, live.connection);
+    }
+
+    /// Lets the user have it for good.
+    pub(crate) fn detach(
+        self: &Arc<Self>,
+        slot: SlotId,
+        live: Live<M::Connection>,
+    ) -> M::Connection {
+        live.unwatch();
+        self.update(|state, now, effects| state.detach(slot, now, effects));
+        live.connection
+    }
+
+    fn close_connection(self: &Arc<Self>, slot: SlotId, connection: M::Connection) {
+        let closing = Closing {
+            shared: Arc::clone(self),
+            slot,
+        };
+        let mut close = Box::pin(async move {
+            // Declared first and so dropped last: the slot is free when the connection is gone, not before.
+            let closing = closing;
+            closing.shared.manager.close(connection).await;
+        });
+        // Most connections close at once, and must not wait for a task that may never run.
+        let runtime = self.runtime.clone();
+        let polled = catch_unwind(AssertUnwindSafe(|| {
+            let _entered = runtime.enter();
+            close.as_mut().poll(&mut Context::from_waker(Waker::noop()))
+        }));
+        match polled {
+            Ok(Poll::Pending) => {
+                let limit = self.config.close_timeout;
+                drop(runtime.spawn(async move { clock::timeout(limit, close).await }));
+            }
+            // A destructor may panic too; what it belongs to is done with either way.
+            Ok(Poll::Ready(())) | Err(_) => drop(catch_unwind(AssertUnwindSafe(|| drop(close)))),
+        }
+    }
+
+    // --- the pool as a whole
+
+    pub(crate) fn close(self: &Arc<Self>) {
+        self.stop.send_replace(true);
+        self.update(|state, _, effects| state.close(effects));
+    }
+
+    /// Resolves once the pool is closed or gone.
+    pub(crate) fn stopped(&self) -> impl Future<Output = ()> + Send + 'static {
+        let mut stop = self.stop.subscribe();
+        async move { drop(stop.wait_for(|stopped| *stopped).await) }
+    }
+
+    pub(crate) fn add_handle(&self) {
+        self.handles.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn drop_handle(self: &Arc<Self>) {
+        if self.handles.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.close();
+        }
+    }
+
+    pub(crate) fn status(&self) -> Status {
+        self.status_of(self.lock().counts())
+    }
+
+    pub(crate) fn status_of(&self, counts: Counts) -> Status {
+        Status {
+            max_size: self.config.max_size,
+            idle: counts.idle,
+            in_use: counts.in_use,
+            connecting: counts.connecting,
+            closing: counts.closing,
+            waiting: counts.waiting,
+            is_closed: counts.closed,
+        }
+    }
+
+    pub(crate) fn info(&self, slot: SlotId) -> SlotInfo {
+        self.lock().info(slot)
+    }
+
+    pub(crate) fn failure(&self, error: Failure<M>, at: Time) -> ConnectFailure<M::Error> {
+        ConnectFailure {
+            error,
+            age: self.clock.exact().since(at),
+        }
+    }
+
+    /// For jitter; not for secrets.
+    pub(crate) fn random(&self, id: u64) -> u64 {
+        self.random.hash_one(id)
+    }
+}
+
+impl<M: Manager> fmt::Debug for Shared<M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shared")
+            .field("status", &self.status())
+            .finish_non_exhaustive()
+    }
+}
+
+/// A slot whose connection is being closed; gives the slot back when dropped.
+struct Closing<M: Manager> {
+    shared: Arc<Shared<M>>,
+    slot: SlotId,
+}
+
+impl<M: Manager> Drop for Closing<M> {
+    fn drop(&mut self) {
+        self.shared
+            .update(|state, now, effects| state.closed(self.slot, now, effects));
+    }
+}

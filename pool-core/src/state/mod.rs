@@ -1,0 +1,652 @@
+//! What the pool decides, and nothing else: no I/O, no clock, no lock, no waking.
+//!
+//! ```text
+//!                 settle: demand > supply                 connected
+//!   (free slot) ───────────────────────────► connecting ──────────────────┐
+//!     ▲   ▲  ▲                                   │                        │ to the oldest waiter,
+//!     │   │  └───────────────────────────────────┘                        ▼ else to the idle set
+//!     │   │              failed, abandoned                            ┌────────┐
+//!     │  closing ◄──────────── discarded, expired, pool closed ────── │ in use │
+//!     │   ▲                                                           └────────┘
+//!     │   │                              checkout, in idle order      ▲        │ checked in,
+//!     │   └── idle_timeout, max_lifetime, dropped by peer, closed ── [  idle  ]◄ nobody waits
+//!     └── socket closed
+//! ```
+//!
+//! Invariants, asserted after every step of the property tests:
+//!
+//! - `connecting + in_use + idle + closing` is the number of slots taken, and never above `max_size`.
+//! - Nobody waits beside an idle connection.
+//! - `next_due` is not later than the deadline of any idle connection.
+//! - A value (the connection) is in its slot exactly while idle.
+//!
+//! Every transition is a method on `&mut State`, which is the proof that the lock is held. What a transition owes to
+//! the world it adds to [`Effects`], and the shell performs that after unlocking. The two steps of the hot path,
+//! [`State::check_out`] and [`State::check_in`], owe nothing or do nothing.
+
+mod idle;
+mod outage;
+mod slots;
+mod time;
+mod waiters;
+
+#[cfg(all(test, pool_loom))]
+mod loom;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeSet;
+use std::task::Waker;
+use std::time::Duration;
+
+use self::idle::Idle;
+use self::outage::Outages;
+use self::slots::{Phase, Slots};
+use self::waiters::Waiters;
+use crate::config::{Config, OnConnectError, Order};
+
+pub(crate) use self::outage::Pause;
+pub(crate) use self::slots::SlotId;
+pub(crate) use self::time::Time;
+pub(crate) use self::waiters::WaiterId;
+
+/// Most connections one transition gives up, so that the lock is never held for long.
+const BATCH: usize = 128;
+
+/// Everything the lock protects. `T` is what is pooled, `E` what is told when a dial fails.
+#[derive(Debug)]
+pub(crate) struct State<T, E> {
+    limits: Limits,
+    slots: Slots<T>,
+    idle: Idle,
+    waiters: Waiters<T, E>,
+    connecting: usize,
+    in_use: usize,
+    closing: usize,
+    /// When each connection becomes too old; it leaves the set when it is given up.
+    lifetimes: BTreeSet<(Time, SlotId)>,
+    /// Nothing happens to an idle connection before this.
+    next_due: Time,
+    outages: Outages<E>,
+    closed: bool,
+}
+
+/// The part of the configuration that transitions consult.
+#[derive(Debug)]
+struct Limits {
+    max_size: usize,
+    min_idle: usize,
+    max_connecting: usize,
+    order: Order,
+    idle_timeout: u64,
+    max_lifetime: Option<Duration>,
+    lifetime_jitter: f64,
+    fail_at_once: bool,
+}
+
+/// A connection out of the idle set, to be given back by naming its slot.
+#[derive(Debug)]
+pub(crate) struct Lent<T> {
+    pub(crate) slot: SlotId,
+    pub(crate) value: T,
+}
+
+/// What a waiter gets in the end.
+#[derive(Debug)]
+pub(crate) enum Grant<T, E> {
+    Connection(Lent<T>),
+    /// A dial failed, then.
+    Failed(E, Time),
+    /// Its deadline had passed when its turn came.
+    Expired,
+    Closed,
+}
+
+/// A dial to be started; whoever gets it owns the slot.
+#[derive(Debug)]
+pub(crate) struct Dial {
+    pub(crate) slot: SlotId,
+    /// The number of the connection to be.
+    pub(crate) id: u64,
+}
+
+/// What a transition owes to the world, to be performed after unlocking.
+#[derive(Debug)]
+pub(crate) struct Effects<T> {
+    pub(crate) wake: Wakers,
+    pub(crate) dial: Vec<Dial>,
+    pub(crate) close: Vec<Lent<T>>,
+    /// To be waited out, and reported with [`State::pause_over`].
+    pub(crate) pause: Option<Pause>,
+    /// `next_due` has come closer than the maintenance task knows.
+    pub(crate) nudge: bool,
+}
+
+/// Wakers to be called; one needs no allocation.
+#[derive(Debug, Default)]
+pub(crate) struct Wakers {
+    first: Option<Waker>,
+    rest: Vec<Waker>,
+}
+
+/// What is known of a connection in use.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct SlotInfo {
+    pub(crate) id: u64,
+    pub(crate) born: Time,
+    pub(crate) uses: u32,
+    pub(crate) idle_for: Duration,
+}
+
+/// The numbers of [`Status`](crate::Status) that only the state knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Counts {
+    pub(crate) idle: usize,
+    pub(crate) in_use: usize,
+    pub(crate) connecting: usize,
+    pub(crate) closing: usize,
+    pub(crate) waiting: usize,
+    pub(crate) closed: bool,
+}
+
+// A caller comes.
+impl<T, E: Clone> State<T, E> {
+    pub(crate) fn new(config: &Config) -> Self {
+        Self {
+            limits: Limits::new(config),
+            slots: Slots::new(),
+            idle: Idle::new(),
+            waiters: Waiters::new(),
+            connecting: 0,
+            in_use: 0,
+            closing: 0,
+            lifetimes: BTreeSet::new(),
+            next_due: Time::NEVER,
+            outages: Outages::new(config),
+            closed: false,
+        }
+    }
+
+    /// The hot path out: an idle connection, if taking it owes nothing to the world. Otherwise ask
+    /// [`request`](Self::request).
+    #[inline]
+    pub(crate) fn check_out(&mut self, now: Time) -> Option<Lent<T>> {
+        let replaced =
+            self.idle.len() <= self.limits.min_idle && self.slots.used() < self.limits.max_size;
+        if now >= self.next_due || replaced {
+            return None;
+        }
+        self.take_idle(now)
+    }
+
+    /// The whole path out: an idle connection, or a refusal, or a place in the queue. Whoever waited before and was
+    /// granted a dead connection shows his `former` place and gets it back.
+    pub(crate) fn request(
+        &mut self,
+        former: Option<WaiterId>,
+        deadline: Time,
+        waker: Waker,
+        now: Time,
+        effects: &mut Effects<T>,
+    ) -> Result<WaiterId, Grant<T, E>> {
+        if let Some(lent) = self.take(now, effects) {
+            return Err(Grant::Connection(lent));
+        }
+        if self.closed {
+            return Err(Grant::Closed);
+        }
+        if let Some((error, at)) = self.outages.refusal(now, self.limits.fail_at_once) {
+            return Err(Grant::Failed(error, at));
+        }
+        let place = self.waiters.join(former, deadline, waker);
+        self.settle(now, effects);
+        Ok(place)
+    }
+
+    /// An idle connection, whatever that owes.
+    pub(crate) fn take(&mut self, now: Time, effects: &mut Effects<T>) -> Option<Lent<T>> {
+        while now >= self.next_due {
+            self.expire(now, effects);
+        }
+        let lent = self.take_idle(now);
+        self.settle(now, effects);
+        lent
+    }
+
+    /// Starts one dial if none is under way and there is room: somebody came who does not wait.
+    pub(crate) fn prepare_one(&mut self, now: Time, effects: &mut Effects<T>) {
+        self.dial(usize::from(self.connecting == 0), now, effects);
+    }
+
+    /// What the waiter was granted; if nothing yet, `Err` says whether `waker` is the one to be called.
+    pub(crate) fn collect(&mut self, place: WaiterId, waker: &Waker) -> Result<Grant<T, E>, bool> {
+        self.waiters.collect(place, waker)
+    }
+
+    /// Exchanges the waker of one that waits on; the former one is to be dropped outside the lock.
+    pub(crate) fn renew(&mut self, place: WaiterId, waker: Waker) -> Option<Waker> {
+        self.waiters.renew(place, waker)
+    }
+
+    /// A waiter goes; what it had been granted is the next one's. Answers with its waker, which is to be dropped
+    /// outside the lock.
+    #[must_use]
+    pub(crate) fn leave(
+        &mut self,
+        place: WaiterId,
+        now: Time,
+        effects: &mut Effects<T>,
+    ) -> Option<Waker> {
+        let (grant, waker) = self.waiters.leave(place);
+        if let Some(Grant::Connection(Lent { slot, value })) = grant {
+            // It was not used after all.
+            self.slots.at(slot).uses -= 1;
+            self.home(slot, value, now, effects);
+        }
+        // An error needs no passing on: all who waited were told, and whoever came later has a dial of his own.
+        waker
+    }
+}
+
+// A connection comes home.
+impl<T, E: Clone> State<T, E> {
+    /// The hot path in: makes the connection idle, if that owes nothing to the world. Otherwise answers with it, and
+    /// [`give_back`](Self::give_back) will take it.
+    #[inline]
+    pub(crate) fn check_in(&mut self, id: SlotId, value: T, now: Time) -> Result<(), T> {
+        // The first above `min_idle` may bring a deadline that the maintenance task does not know.
+        let news = self.idle.len() == self.limits.min_idle && {
+            let since = self
+                .idle
+                .oldest()
+                .map_or(now, |oldest| self.slots.get(oldest).idle_since);
+            since.after_nanos(self.limits.idle_timeout) < self.next_due
+        };
+        let slot = self.slots.at(id);
+        debug_assert_eq!(slot.phase, Phase::InUse);
+        if news
+            || self.closed
+            || !self.outages.is_over()
+            || !self.waiters.is_empty()
+            || now >= self.next_due
+            || now >= slot.expires
+        {
+            return Err(value);
+        }
+        slot.idle_since = now;
+        slot.value = Some(value);
+        self.in_use -= 1;
+        self.idle.push_newest(&mut self.slots, id);
+        Ok(())
+    }
+
+    /// The whole path in: to the oldest waiter, else to the idle set, unless its time has come.
+    pub(crate) fn give_back(&mut self, id: SlotId, value: T, now: Time, effects: &mut Effects<T>) {
+        self.slots.at(id).idle_since = now;
+        if !self.outages.is_over() {
+            self.outages.proven();
+            self.settle(now, effects);
+        }
+        if now >= self.next_due {
+            self.expire(now, effects);
+        }
+        self.home(id, value, now, effects);
+    }
+
+    /// Takes an idle connection out to look at it, if it is still the one that is meant.
+    pub(crate) fn inspect(&mut self, id: SlotId, number: u64) -> Option<T> {
+        let slot = self.slots.get(id);
+        if slot.phase != Phase::Idle || slot.id != number {
+            return None;
+        }
+        Some(self.take_out(id))
+    }
+
+    /// Puts an inspected one back; being looked at is not a use, so its idle time goes on.
+    pub(crate) fn put_back(&mut self, id: SlotId, value: T, now: Time, effects: &mut Effects<T>) {
+        self.home(id, value, now, effects);
+    }
+
+    /// A connection in use is given up; it keeps its slot until [`closed`](Self::closed).
+    pub(crate) fn discard(&mut self, id: SlotId) {
+        let slot = self.slots.at(id);
+        debug_assert_eq!(slot.phase, Phase::InUse);
+        slot.phase = Phase::Closing;
+        self.lifetimes.remove(&(slot.expires, id));
+        self.in_use -= 1;
+        self.closing += 1;
+    }
+
+    /// A connection's socket is closed.
+    pub(crate) fn closed(&mut self, id: SlotId, now: Time, effects: &mut Effects<T>) {
+        debug_assert_eq!(self.slots.get(id).phase, Phase::Closing);
+        self.slots.release(id);
+        self.closing -= 1;
+        self.settle(now, effects);
+    }
+
+    /// A connection in use is the user's for good.
+    pub(crate) fn detach(&mut self, id: SlotId, now: Time, effects: &mut Effects<T>) {
+        self.discard(id);
+        self.closed(id, now, effects);
+    }
+}
+
+// A dial ends.
+impl<T, E: Clone> State<T, E> {
+    /// A dial succeeded; its connection goes wherever it is wanted most. `random` shortens its life.
+    pub(crate) fn connected(
+        &mut self,
+        id: SlotId,
+        value: T,
+        now: Time,
+        random: u64,
+        effects: &mut Effects<T>,
+    ) {
+        effects.pause = self.outages.connected(now, random);
+        let expires = self.limits.expiry(now, random);
+        let slot = self.slots.at(id);
+        debug_assert_eq!(slot.phase, Phase::Connecting);
+        slot.phase = Phase::InUse;
+        slot.born = now;
+        slot.expires = expires;
+        slot.idle_since = now;
+        self.connecting -= 1;
+        self.in_use += 1;
+        if expires != Time::NEVER {
+            self.lifetimes.insert((expires, id));
+            self.lower_due(expires, effects);
+        }
+        self.home(id, value, now, effects);
+        self.settle(now, effects);
+    }
+
+    /// A dial failed.
+    pub(crate) fn failed(
+        &mut self,
+        id: SlotId,
+        error: E,
+        permanent: bool,
+        now: Time,
+        random: u64,
+        effects: &mut Effects<T>,
+    ) {
+        self.free_dial(id);
+        effects.pause = self
+            .outages
+            .failed(error.clone(), permanent, false, now, random);
+        if permanent || self.limits.fail_at_once {
+            self.tell_all(|| Grant::Failed(error.clone(), now), effects);
+        }
+    }
+
+    /// A connection was dropped by its peer before it was of use to anybody. Dialling again at once would only make
+    /// more of them, so this counts as a failed dial.
+    pub(crate) fn dropped_unused(
+        &mut self,
+        error: E,
+        now: Time,
+        random: u64,
+        effects: &mut Effects<T>,
+    ) {
+        effects.pause = self.outages.failed(error.clone(), false, true, now, random);
+        if self.limits.fail_at_once {
+            self.tell_all(|| Grant::Failed(error.clone(), now), effects);
+        }
+    }
+
+    /// A pause after a failure is over.
+    pub(crate) fn pause_over(&mut self, pause: &Pause, now: Time, effects: &mut Effects<T>) {
+        self.outages.pause_over(pause);
+        self.settle(now, effects);
+    }
+
+    /// A dial ended without a result: the pool was closed or the runtime is shutting down.
+    pub(crate) fn abandoned(&mut self, id: SlotId) {
+        self.free_dial(id);
+    }
+
+    fn free_dial(&mut self, id: SlotId) {
+        debug_assert_eq!(self.slots.get(id).phase, Phase::Connecting);
+        self.slots.release(id);
+        self.connecting -= 1;
+    }
+}
+
+// Time passes.
+impl<T, E: Clone> State<T, E> {
+    /// Gives up what is due, at most a batch of it, and answers when there is more to do.
+    pub(crate) fn expire(&mut self, now: Time, effects: &mut Effects<T>) -> Time {
+        let batch = effects.close.len() + BATCH;
+        while effects.close.len() < batch
+            && let Some(&(at, id)) = self.lifetimes.first()
+            && at <= now
+        {
+            // One in use is met when it comes home.
+            self.lifetimes.pop_first();
+            if self.slots.get(id).phase == Phase::Idle {
+                self.reap(id, effects);
+            }
+        }
+        while effects.close.len() < batch
+            && self.idle_due() <= now
+            && let Some(oldest) = self.idle.oldest()
+        {
+            self.reap(oldest, effects);
+        }
+        self.next_due = self
+            .lifetimes
+            .first()
+            .map_or(Time::NEVER, |&(at, _)| at)
+            .min(self.idle_due());
+        self.settle(now, effects);
+        self.next_due
+    }
+
+    /// No new checkouts; what is idle is given up, and who waits is told.
+    pub(crate) fn close(&mut self, effects: &mut Effects<T>) {
+        self.closed = true;
+        while let Some(id) = self.idle.oldest() {
+            self.reap(id, effects);
+        }
+        self.next_due = Time::NEVER;
+        self.tell_all(|| Grant::Closed, effects);
+    }
+
+    /// Since when connecting has failed, and with what.
+    pub(crate) fn last_error(&self) -> Option<(E, Time)> {
+        self.outages.last_error()
+    }
+
+    pub(crate) fn info(&self, id: SlotId) -> SlotInfo {
+        let slot = self.slots.get(id);
+        SlotInfo {
+            id: slot.id,
+            born: slot.born,
+            uses: slot.uses,
+            idle_for: slot.taken.since(slot.idle_since),
+        }
+    }
+
+    pub(crate) fn counts(&self) -> Counts {
+        Counts {
+            idle: self.idle.len(),
+            in_use: self.in_use,
+            connecting: self.connecting,
+            closing: self.closing,
+            waiting: self.waiters.queued(),
+            closed: self.closed,
+        }
+    }
+}
+
+// What the transitions are made of.
+impl<T, E: Clone> State<T, E> {
+    #[inline]
+    fn take_idle(&mut self, now: Time) -> Option<Lent<T>> {
+        let id = match self.limits.order {
+            Order::Lifo => self.idle.newest(),
+            Order::Fifo => self.idle.oldest(),
+        }?;
+        let value = self.take_out(id);
+        self.hand_out(id, now);
+        Some(Lent { slot: id, value })
+    }
+
+    #[inline]
+    fn take_out(&mut self, id: SlotId) -> T {
+        self.idle.remove(&mut self.slots, id);
+        self.in_use += 1;
+        let slot = self.slots.at(id);
+        slot.phase = Phase::InUse;
+        slot.value
+            .take()
+            .expect("an idle slot holds its connection")
+    }
+
+    #[inline]
+    fn hand_out(&mut self, id: SlotId, now: Time) {
+        let slot = self.slots.at(id);
+        slot.taken = now;
+        slot.uses = slot.uses.saturating_add(1);
+    }
+
+    fn home(&mut self, id: SlotId, value: T, now: Time, effects: &mut Effects<T>) {
+        if self.closed || now >= self.slots.get(id).expires {
+            self.discard(id);
+            effects.close.push(Lent { slot: id, value });
+            return;
+        }
+        let mut lent = Lent { slot: id, value };
+        if !self.waiters.is_empty() {
+            match self
+                .waiters
+                .grant_oldest(now, Grant::Connection(lent), &mut effects.wake)
+            {
+                Ok(()) => return self.hand_out(id, now),
+                Err(Grant::Connection(unwanted)) => lent = unwanted,
+                Err(_) => unreachable!("a grant nobody takes comes back as it was"),
+            }
+        }
+        self.slots.at(id).value = Some(lent.value);
+        self.in_use -= 1;
+        self.idle.put_back(&mut self.slots, id);
+        self.lower_due(self.idle_due(), effects);
+    }
+
+    /// Gives up an idle connection.
+    fn reap(&mut self, id: SlotId, effects: &mut Effects<T>) {
+        let value = self.take_out(id);
+        self.discard(id);
+        effects.close.push(Lent { slot: id, value });
+    }
+
+    /// When the oldest idle connection is to be reaped, if there is one too many.
+    fn idle_due(&self) -> Time {
+        match self.idle.oldest() {
+            Some(oldest) if self.idle.len() > self.limits.min_idle => self
+                .slots
+                .get(oldest)
+                .idle_since
+                .after_nanos(self.limits.idle_timeout),
+            _ => Time::NEVER,
+        }
+    }
+
+    fn lower_due(&mut self, due: Time, effects: &mut Effects<T>) {
+        if due < self.next_due {
+            self.next_due = due;
+            effects.nudge = true;
+        }
+    }
+
+    fn tell_all(&mut self, grant: impl Fn() -> Grant<T, E>, effects: &mut Effects<T>) {
+        // Whether a deadline has passed does not matter to somebody who gets no connection.
+        while self
+            .waiters
+            .grant_oldest(Time::START, grant(), &mut effects.wake)
+            .is_ok()
+        {}
+    }
+
+    /// Demand less supply: starts as many dials as are wanted and not yet under way.
+    fn settle(&mut self, now: Time, effects: &mut Effects<T>) {
+        let demand = self.waiters.queued() + self.limits.min_idle.saturating_sub(self.idle.len());
+        if demand > self.connecting {
+            self.dial(demand - self.connecting, now, effects);
+        }
+    }
+
+    /// Starts up to `wanted` dials, as far as the limits and an outage allow.
+    fn dial(&mut self, wanted: usize, now: Time, effects: &mut Effects<T>) {
+        let most = self.outages.most_dials(now, self.limits.max_connecting);
+        let room = self.limits.max_size - self.slots.used();
+        let started = if self.closed {
+            0
+        } else {
+            wanted.min(room).min(most.saturating_sub(self.connecting))
+        };
+        for _ in 0..started {
+            let slot = self.slots.occupy();
+            effects.dial.push(Dial {
+                slot,
+                id: self.slots.get(slot).id,
+            });
+        }
+        self.connecting += started;
+    }
+}
+
+impl Limits {
+    fn new(config: &Config) -> Self {
+        Self {
+            max_size: config.max_size,
+            min_idle: config.min_idle,
+            max_connecting: config.max_connecting,
+            order: config.order,
+            idle_timeout: config.idle_timeout.map_or(u64::MAX, time::nanos),
+            max_lifetime: config.max_lifetime,
+            lifetime_jitter: config.lifetime_jitter,
+            fail_at_once: config.on_connect_error == OnConnectError::Fail,
+        }
+    }
+
+    fn expiry(&self, now: Time, random: u64) -> Time {
+        self.max_lifetime.map_or(Time::NEVER, |lifetime| {
+            now.after(time::shortened(lifetime, self.lifetime_jitter, random))
+        })
+    }
+}
+
+impl<T> Effects<T> {
+    pub(crate) fn new() -> Self {
+        Self {
+            wake: Wakers::default(),
+            dial: Vec::new(),
+            close: Vec::new(),
+            pause: None,
+            nudge: false,
+        }
+    }
+}
+
+impl Extend<Waker> for Wakers {
+    fn extend<I: IntoIterator<Item = Waker>>(&mut self, wakers: I) {
+        for waker in wakers {
+            match &self.first {
+                None => self.first = Some(waker),
+                Some(_) => self.rest.push(waker),
+            }
+        }
+    }
+}
+
+impl IntoIterator for Wakers {
+    type Item = Waker;
+    type IntoIter = std::iter::Chain<std::option::IntoIter<Waker>, std::vec::IntoIter<Waker>>;
+
+    /// In the order in which they were granted something.
+    fn into_iter(self) -> Self::IntoIter {
+        self.first.into_iter().chain(self.rest)
+    }
+}

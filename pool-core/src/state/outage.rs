@@ -1,0 +1,184 @@
+//! Dials that fail: one pause serves the whole pool, one probe follows it, and the step doubles.
+//!
+//! A peer may also accept every connection and close it at once. Then a dial that succeeds proves nothing, so the
+//! outage goes on, on probation: it is over when a connection comes home from a user, or outlives another pause.
+
+use std::time::Duration;
+
+use super::time::Time;
+use crate::config::Config;
+
+/// The failing of dials, from the first failure to the recovery.
+#[derive(Debug)]
+pub(super) struct Outages<E> {
+    backoff_first: Duration,
+    backoff_most: Duration,
+    current: Option<Outage<E>>,
+    /// Pauses so far, to tell the one that counts from those that do not any more.
+    pauses: u64,
+}
+
+#[derive(Debug)]
+struct Outage<E> {
+    error: E,
+    at: Time,
+    permanent: bool,
+    failures: u32,
+    phase: Phase,
+    /// Nobody dials before.
+    retry_at: Time,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    /// Dials fail.
+    Failing,
+    /// Dials succeed, and the connections are dropped before they are of use.
+    Dropping,
+    /// As before, but the last one has not been dropped yet.
+    Probation,
+}
+
+/// A pause that somebody must wait out and then report.
+#[derive(Debug)]
+pub(crate) struct Pause {
+    pub(crate) wait: Duration,
+    number: u64,
+}
+
+impl<E: Clone> Outages<E> {
+    pub(super) fn new(config: &Config) -> Self {
+        Self {
+            backoff_first: config.backoff_first,
+            backoff_most: config.backoff_most,
+            current: None,
+            pauses: 0,
+        }
+    }
+
+    #[inline]
+    pub(super) fn is_over(&self) -> bool {
+        self.current.is_none()
+    }
+
+    /// The last failure and its time.
+    pub(super) fn last_error(&self) -> Option<(E, Time)> {
+        self.current
+            .as_ref()
+            .map(|outage| (outage.error.clone(), outage.at))
+    }
+
+    /// What a newcomer is told, if waiting is no use: while the pause lasts, nobody dials for him.
+    pub(super) fn refusal(&self, now: Time, fail_at_once: bool) -> Option<(E, Time)> {
+        let outage = self.current.as_ref()?;
+        let told = outage.permanent || fail_at_once;
+        (told && now < outage.retry_at && outage.phase != Phase::Probation)
+            .then(|| (outage.error.clone(), outage.at))
+    }
+
+    /// How many dials there may be at once, of as many as the configuration allows.
+    pub(super) fn most_dials(&self, now: Time, max_connecting: usize) -> usize {
+        match &self.current {
+            None => max_connecting,
+            // One probe, not a herd.
+            Some(outage) => usize::from(now >= outage.retry_at),
+        }
+    }
+
+    /// A dial failed, or what it made was dropped unused. The first to say so has to wait out the pause.
+    pub(super) fn failed(
+        &mut self,
+        error: E,
+        permanent: bool,
+        unused: bool,
+        now: Time,
+        random: u64,
+    ) -> Option<Pause> {
+        let phase = if unused {
+            Phase::Dropping
+        } else {
+            Phase::Failing
+        };
+        let failures = match &mut self.current {
+            // Dials that began together fail together; that is one failure.
+            Some(outage) if now < outage.retry_at && outage.phase != Phase::Probation => {
+                (outage.error, outage.at, outage.permanent, outage.phase) =
+                    (error, now, permanent, phase);
+                return None;
+            }
+            Some(outage) => outage.failures.saturating_add(1),
+            None => 1,
+        };
+        let pause = self.pause(failures, random);
+        let retry_at = now.after(pause.wait);
+        self.current = Some(Outage {
+            error,
+            at: now,
+            permanent,
+            failures,
+            phase,
+            retry_at,
+        });
+        Some(pause)
+    }
+
+    /// A dial succeeded.
+    pub(super) fn connected(&mut self, now: Time, random: u64) -> Option<Pause> {
+        let failures = match &self.current {
+            Some(outage) if outage.phase == Phase::Probation => return None,
+            Some(outage) if outage.phase == Phase::Dropping => outage.failures,
+            _ => {
+                self.current = None;
+                return None;
+            }
+        };
+        let pause = self.pause(failures, random);
+        if let Some(outage) = &mut self.current {
+            outage.phase = Phase::Probation;
+            outage.retry_at = now.after(pause.wait);
+        }
+        Some(pause)
+    }
+
+    /// A user gave a connection back.
+    pub(super) fn proven(&mut self) {
+        if self
+            .current
+            .as_ref()
+            .is_some_and(|outage| outage.phase != Phase::Failing)
+        {
+            self.current = None;
+        }
+    }
+
+    pub(super) fn pause_over(&mut self, pause: &Pause) {
+        match &mut self.current {
+            Some(outage) if pause.number == self.pauses => match outage.phase {
+                Phase::Probation => self.current = None,
+                // Not `now`: a later reading of the coarse clock could be earlier, and nobody would ever dial.
+                Phase::Failing | Phase::Dropping => outage.retry_at = Time::START,
+            },
+            _ => {}
+        }
+    }
+
+    /// Whether this is the pause that somebody still waits for.
+    #[cfg(test)]
+    pub(super) fn waits_for(&self, pause: &Pause) -> bool {
+        pause.number == self.pauses
+    }
+
+    /// Between half of the step and the whole of it, the step doubling from the first to the longest.
+    fn pause(&mut self, failures: u32, random: u64) -> Pause {
+        let doublings = failures.saturating_sub(1).min(31);
+        let step = self
+            .backoff_first
+            .saturating_mul(1 << doublings)
+            .min(self.backoff_most);
+        self.pauses += 1;
+        Pause {
+            wait: super::time::shortened(step, 0.5, random),
+            number: self.pauses,
+        }
+    }
+}

@@ -1,0 +1,126 @@
+//! The slots: every connection there is or will be has one, and there are never more than `max_size`.
+
+use super::time::Time;
+
+/// Names a slot; reused once the slot is free.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct SlotId(u32);
+
+impl SlotId {
+    /// No slot, in the links of the idle list.
+    pub(super) const NONE: Self = Self(u32::MAX);
+}
+
+/// Where a slot stands in the drawing at the top of `state`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Phase {
+    Free,
+    Connecting,
+    InUse,
+    Idle,
+    Closing,
+}
+
+/// What the pool knows of one connection.
+#[derive(Debug)]
+pub(super) struct Slot<T> {
+    pub(super) phase: Phase,
+    /// How often it was checked out.
+    pub(super) uses: u32,
+    /// Neighbours in the idle list; `older` also links the free slots.
+    pub(super) older: SlotId,
+    pub(super) newer: SlotId,
+    /// Unique in the life of the pool, unlike the slot.
+    pub(super) id: u64,
+    pub(super) born: Time,
+    pub(super) expires: Time,
+    /// Last check-in, also while it is in use: then the idle time before this use is `taken - idle_since`.
+    pub(super) idle_since: Time,
+    pub(super) taken: Time,
+    /// Here while idle, elsewhere otherwise.
+    pub(super) value: Option<T>,
+}
+
+#[derive(Debug)]
+pub(super) struct Slots<T> {
+    slots: Vec<Slot<T>>,
+    free: SlotId,
+    used: usize,
+    next_id: u64,
+}
+
+impl<T> Slots<T> {
+    pub(super) fn new() -> Self {
+        Self {
+            slots: Vec::new(),
+            free: SlotId::NONE,
+            used: 0,
+            next_id: 1,
+        }
+    }
+
+    /// Slots taken, whatever their phase.
+    pub(super) fn used(&self) -> usize {
+        self.used
+    }
+
+    /// Takes a free slot for a connection to be, and gives the connection its number.
+    pub(super) fn occupy(&mut self) -> SlotId {
+        if self.free == SlotId::NONE {
+            self.free =
+                SlotId(u32::try_from(self.slots.len()).expect("max_size is below u32::MAX"));
+            self.slots.push(Slot {
+                phase: Phase::Free,
+                uses: 0,
+                older: SlotId::NONE,
+                newer: SlotId::NONE,
+                id: 0,
+                born: Time::START,
+                expires: Time::NEVER,
+                idle_since: Time::START,
+                taken: Time::START,
+                value: None,
+            });
+        }
+        let id = self.free;
+        let number = self.next_id;
+        let slot = self.at(id);
+        debug_assert_eq!(slot.phase, Phase::Free);
+        slot.phase = Phase::Connecting;
+        slot.uses = 0;
+        slot.id = number;
+        self.free = slot.older;
+        self.next_id += 1;
+        self.used += 1;
+        id
+    }
+
+    pub(super) fn release(&mut self, id: SlotId) {
+        let free = self.free;
+        let slot = self.at(id);
+        debug_assert_ne!(slot.phase, Phase::Free);
+        debug_assert!(slot.value.is_none());
+        slot.phase = Phase::Free;
+        slot.older = free;
+        self.free = id;
+        self.used -= 1;
+    }
+
+    #[inline]
+    pub(super) fn at(&mut self, id: SlotId) -> &mut Slot<T> {
+        &mut self.slots[id.0 as usize]
+    }
+
+    #[inline]
+    pub(super) fn get(&self, id: SlotId) -> &Slot<T> {
+        &self.slots[id.0 as usize]
+    }
+
+    #[cfg(test)]
+    pub(super) fn all(&self) -> impl Iterator<Item = (SlotId, &Slot<T>)> {
+        self.slots
+            .iter()
+            .enumerate()
+            .map(|(index, slot)| (SlotId(index as u32), slot))
+    }
+}

@@ -1,0 +1,826 @@
+//! The whole vocabulary of transitions, in any order, against the invariants at the top of `state`.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Wake, Waker};
+use std::time::Duration;
+
+use proptest::prelude::*;
+
+use super::slots::{Phase, SlotId};
+use super::*;
+
+type Connection = u64;
+type Tested = State<Connection, &'static str>;
+
+/// The step a random index picks its operand with.
+type Pick = prop::sample::Index;
+
+#[derive(Clone, Debug)]
+enum Op {
+    CheckOut,
+    Take,
+    Prepare,
+    Request(Option<u8>),
+    Collect(Pick),
+    CollectDead(Pick),
+    Leave(Pick),
+    CheckIn(Pick),
+    Discard(Pick),
+    Detach(Pick),
+    DropUnused,
+    Inspect(Pick, bool),
+    Connected(Pick),
+    Failed(Pick, bool),
+    Abandoned(Pick),
+    PauseOver(Pick),
+    Closed(Pick),
+    Pass(u16),
+    Expire,
+    Close,
+}
+
+fn op() -> impl Strategy<Value = Op> {
+    let pick = any::<Pick>;
+    prop_oneof![
+        6 => Just(Op::CheckOut),
+        2 => Just(Op::Take),
+        1 => Just(Op::Prepare),
+        8 => prop::option::of(any::<u8>()).prop_map(Op::Request),
+        8 => pick().prop_map(Op::Collect),
+        2 => pick().prop_map(Op::CollectDead),
+        3 => pick().prop_map(Op::Leave),
+        9 => pick().prop_map(Op::CheckIn),
+        2 => pick().prop_map(Op::Discard),
+        1 => pick().prop_map(Op::Detach),
+        1 => Just(Op::DropUnused),
+        2 => (pick(), any::<bool>()).prop_map(|(which, alive)| Op::Inspect(which, alive)),
+        9 => pick().prop_map(Op::Connected),
+        2 => (pick(), any::<bool>()).prop_map(|(which, permanent)| Op::Failed(which, permanent)),
+        1 => pick().prop_map(Op::Abandoned),
+        2 => pick().prop_map(Op::PauseOver),
+        4 => pick().prop_map(Op::Closed),
+        6 => (0..300_u16).prop_map(Op::Pass),
+        3 => Just(Op::Expire),
+        1 => prop::bool::weighted(0.05).prop_map(|close| if close { Op::Close } else { Op::Expire }),
+    ]
+}
+
+fn config() -> impl Strategy<Value = Config> {
+    let millis =
+        |range| prop::option::of(range).prop_map(|ms: Option<u64>| ms.map(Duration::from_millis));
+    (
+        1..6_usize,
+        0..4_usize,
+        1..4_usize,
+        any::<bool>(),
+        any::<bool>(),
+        millis(1..400_u64),
+        millis(1..900_u64),
+    )
+        .prop_map(
+            |(max_size, min_idle, max_connecting, fifo, fail, idle_timeout, max_lifetime)| Config {
+                max_size,
+                min_idle: min_idle.min(max_size),
+                max_connecting,
+                order: if fifo { Order::Fifo } else { Order::Lifo },
+                on_connect_error: if fail {
+                    OnConnectError::Fail
+                } else {
+                    OnConnectError::Wait
+                },
+                idle_timeout,
+                max_lifetime,
+                ..Config::default()
+            },
+        )
+}
+
+#[derive(Debug, Default)]
+struct Woken(AtomicUsize);
+
+impl Wake for Woken {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+struct Caller {
+    place: WaiterId,
+    deadline: Time,
+    woken: Arc<Woken>,
+}
+
+/// The world around the state: everything that is somewhere else than in it.
+struct World {
+    config: Config,
+    state: Tested,
+    now: Time,
+    callers: Vec<Caller>,
+    out: Vec<Lent<Connection>>,
+    dials: Vec<Dial>,
+    closing: Vec<Lent<Connection>>,
+    made: BTreeSet<Connection>,
+    gone: BTreeSet<Connection>,
+    /// What somebody promised to wait out.
+    pauses: Vec<Pause>,
+    random: u64,
+}
+
+fn pick<T>(from: &mut Vec<T>, which: Pick) -> Option<T> {
+    (!from.is_empty()).then(|| from.swap_remove(which.index(from.len())))
+}
+
+impl World {
+    fn new(config: Config) -> Self {
+        let state = State::new(&config);
+        Self {
+            config,
+            state,
+            now: Time::START,
+            callers: Vec::new(),
+            out: Vec::new(),
+            dials: Vec::new(),
+            closing: Vec::new(),
+            made: BTreeSet::new(),
+            gone: BTreeSet::new(),
+            pauses: Vec::new(),
+            random: 0,
+        }
+    }
+
+    fn step<R>(
+        &mut self,
+        change: impl FnOnce(&mut Tested, Time, &mut Effects<Connection>) -> R,
+    ) -> R {
+        let mut effects = Effects::new();
+        let queue = self.state.waiters.queue();
+        let answer = change(&mut self.state, self.now, &mut effects);
+        let connections = effects.wake.first.iter().count() + effects.wake.rest.len();
+        self.assert_first_come_first_served(&queue, connections);
+        for waker in effects.wake {
+            waker.wake();
+        }
+        self.dials.extend(effects.dial);
+        self.closing.extend(effects.close);
+        self.pauses.extend(effects.pause);
+        answer
+    }
+
+    /// Those who left the queue are the first of it, whatever they were told.
+    fn assert_first_come_first_served(&mut self, before: &[(u64, Time)], woken: usize) {
+        let after: BTreeSet<u64> = self
+            .state
+            .waiters
+            .queue()
+            .into_iter()
+            .map(|(ticket, _)| ticket)
+            .collect();
+        let told: Vec<u64> = before
+            .iter()
+            .map(|&(ticket, _)| ticket)
+            .take(woken)
+            .collect();
+        for ticket in told {
+            assert!(!after.contains(&ticket), "{ticket} was overtaken");
+        }
+    }
+
+    fn request(&mut self, former: Option<WaiterId>, deadline: Time) {
+        let woken = Arc::new(Woken::default());
+        let waker = Waker::from(Arc::clone(&woken));
+        match self.step(|state, now, effects| state.request(former, deadline, waker, now, effects))
+        {
+            Ok(place) => self.callers.push(Caller {
+                place,
+                deadline,
+                woken,
+            }),
+            Err(Grant::Connection(lent)) => self.out.push(lent),
+            Err(Grant::Failed(..) | Grant::Closed) => {}
+            Err(Grant::Expired) => unreachable!("nobody expires before he queues"),
+        }
+    }
+
+    fn collect(&mut self, which: Pick) -> Option<(Caller, Lent<Connection>)> {
+        let caller = pick(&mut self.callers, which)?;
+        match self.state.collect(caller.place, Waker::noop()) {
+            Err(_) => {
+                assert_eq!(
+                    caller.woken.0.load(Ordering::Relaxed),
+                    0,
+                    "woken for nothing"
+                );
+                self.callers.push(caller);
+            }
+            Ok(grant) => {
+                assert_eq!(
+                    caller.woken.0.load(Ordering::Relaxed),
+                    1,
+                    "granted something and not woken, or twice"
+                );
+                match grant {
+                    Grant::Connection(lent) => return Some((caller, lent)),
+                    Grant::Expired => assert!(caller.deadline <= self.now),
+                    Grant::Failed(..) | Grant::Closed => {}
+                }
+            }
+        }
+        None
+    }
+
+    fn give_up(&mut self, lent: Lent<Connection>) {
+        self.state.discard(lent.slot);
+        self.closing.push(lent);
+    }
+
+    fn give_back(&mut self, lent: Lent<Connection>) {
+        let Lent { slot, value } = lent;
+        if let Err(value) = self.state.check_in(slot, value, self.now) {
+            self.step(|state, now, effects| state.give_back(slot, value, now, effects));
+        }
+    }
+
+    fn connected(&mut self, dial: Dial) {
+        assert!(self.made.insert(dial.id), "connection numbers are unique");
+        self.random = self
+            .random
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1);
+        let random = self.random;
+        self.step(|state, now, effects| state.connected(dial.slot, dial.id, now, random, effects));
+    }
+
+    fn fail(&mut self, dial: Dial, permanent: bool) {
+        self.step(|state, now, effects| {
+            state.failed(dial.slot, "refused", permanent, now, 0, effects)
+        });
+    }
+
+    fn pause_over(&mut self) {
+        let pause = self.pauses.pop().expect("somebody was told to wait");
+        self.now = self.now.after(pause.wait);
+        self.step(|state, now, effects| state.pause_over(&pause, now, effects));
+    }
+
+    fn closed(&mut self, lent: Lent<Connection>) {
+        assert!(self.gone.insert(lent.value), "a connection is closed once");
+        self.step(|state, now, effects| state.closed(lent.slot, now, effects));
+    }
+
+    fn apply(&mut self, op: Op) {
+        match op {
+            Op::CheckOut => {
+                if let Some(lent) = self.state.check_out(self.now) {
+                    self.out.push(lent);
+                }
+            }
+            Op::Take => {
+                let taken = self.step(|state, now, effects| state.take(now, effects));
+                self.out.extend(taken);
+            }
+            Op::Prepare => self.step(|state, now, effects| state.prepare_one(now, effects)),
+            Op::Request(limit) => {
+                let deadline = limit.map_or(Time::NEVER, |ms| {
+                    self.now.after(Duration::from_millis(ms.into()))
+                });
+                self.request(None, deadline);
+            }
+            Op::Collect(which) => {
+                if let Some((_, lent)) = self.collect(which) {
+                    self.out.push(lent);
+                }
+            }
+            Op::CollectDead(which) => {
+                if let Some((caller, lent)) = self.collect(which) {
+                    self.give_up(lent);
+                    self.request(Some(caller.place), caller.deadline);
+                }
+            }
+            Op::Leave(which) => {
+                if let Some(caller) = pick(&mut self.callers, which) {
+                    let place = caller.place;
+                    drop(self.step(|state, now, effects| state.leave(place, now, effects)));
+                }
+            }
+            Op::CheckIn(which) => {
+                if let Some(lent) = pick(&mut self.out, which) {
+                    self.give_back(lent);
+                }
+            }
+            Op::Discard(which) => {
+                if let Some(lent) = pick(&mut self.out, which) {
+                    self.give_up(lent);
+                }
+            }
+            Op::Detach(which) => {
+                if let Some(lent) = pick(&mut self.out, which) {
+                    self.gone.insert(lent.value);
+                    self.step(|state, now, effects| state.detach(lent.slot, now, effects));
+                }
+            }
+            Op::DropUnused => {
+                self.step(|state, now, effects| state.dropped_unused("dropped", now, 0, effects));
+            }
+            Op::Inspect(which, alive) => {
+                let idle: Vec<(SlotId, u64)> = self
+                    .state
+                    .slots
+                    .all()
+                    .filter(|(_, slot)| slot.phase == Phase::Idle)
+                    .map(|(id, slot)| (id, slot.id))
+                    .collect();
+                if idle.is_empty() {
+                    return;
+                }
+                let (slot, id) = idle[which.index(idle.len())];
+                assert!(
+                    self.state.inspect(slot, id + 1).is_none(),
+                    "a reused slot is not the one that is meant"
+                );
+                let value = self.state.inspect(slot, id).expect("it is idle");
+                if alive {
+                    self.step(|state, now, effects| state.put_back(slot, value, now, effects));
+                } else {
+                    self.give_up(Lent { slot, value });
+                }
+            }
+            Op::Connected(which) => {
+                if let Some(dial) = pick(&mut self.dials, which) {
+                    self.connected(dial);
+                }
+            }
+            Op::Failed(which, permanent) => {
+                if let Some(dial) = pick(&mut self.dials, which) {
+                    self.fail(dial, permanent);
+                }
+            }
+            Op::Abandoned(which) => {
+                if let Some(dial) = pick(&mut self.dials, which) {
+                    self.state.abandoned(dial.slot);
+                    // That is what the shell does then.
+                    self.step(|state, _, effects| state.close(effects));
+                }
+            }
+            Op::PauseOver(which) => {
+                if let Some(pause) = pick(&mut self.pauses, which) {
+                    self.step(|state, now, effects| state.pause_over(&pause, now, effects));
+                }
+            }
+            Op::Closed(which) => {
+                if let Some(lent) = pick(&mut self.closing, which) {
+                    self.closed(lent);
+                }
+            }
+            Op::Pass(ms) => self.now = self.now.after(Duration::from_millis(ms.into())),
+            Op::Expire => {
+                self.step(|state, now, effects| state.expire(now, effects));
+            }
+            Op::Close => self.step(|state, _, effects| state.close(effects)),
+        }
+    }
+
+    fn assert_invariants(&mut self) {
+        let state = &mut self.state;
+        let queue = state.waiters.queue();
+        let counts = state.counts();
+        let phase = |wanted| {
+            state
+                .slots
+                .all()
+                .filter(|(_, slot)| slot.phase == wanted)
+                .count()
+        };
+        assert_eq!(counts.idle, phase(Phase::Idle));
+        assert_eq!(counts.in_use, phase(Phase::InUse));
+        assert_eq!(counts.connecting, phase(Phase::Connecting));
+        assert_eq!(counts.closing, phase(Phase::Closing));
+        assert_eq!(counts.waiting, queue.len());
+        let used = counts.idle + counts.in_use + counts.connecting + counts.closing;
+        assert_eq!(used, state.slots.used());
+        assert!(used <= self.config.max_size);
+        assert!(counts.connecting <= self.config.max_connecting);
+        assert_eq!(counts.connecting, self.dials.len());
+        assert_eq!(counts.closing, self.closing.len());
+        assert!(
+            counts.waiting == 0 || counts.idle == 0,
+            "somebody waits beside an idle connection"
+        );
+        assert!(queue.is_sorted(), "the queue is in order of arrival");
+        for (_, slot) in state.slots.all() {
+            assert_eq!(slot.value.is_some(), slot.phase == Phase::Idle);
+            if slot.phase == Phase::Idle {
+                assert!(
+                    state.next_due <= slot.expires,
+                    "a lifetime nobody would notice"
+                );
+                assert!(
+                    state.next_due <= state.idle_due(),
+                    "an idle timeout nobody would notice"
+                );
+            }
+        }
+        // A caller that nobody would ever serve: room and no dial under way, nor anybody who promised to start one.
+        let room = used < self.config.max_size;
+        if counts.waiting > 0 && room && counts.connecting == 0 && !counts.closed {
+            let promised = self
+                .pauses
+                .iter()
+                .any(|pause| state.outages.waits_for(pause));
+            assert!(promised, "a waiter is forgotten");
+        }
+        let mut idle_since = Time::START;
+        let mut next = state.idle.oldest();
+        let mut listed = 0;
+        while let Some(id) = next {
+            let slot = state.slots.get(id);
+            assert!(
+                slot.idle_since >= idle_since,
+                "the idle list is in order of age"
+            );
+            idle_since = slot.idle_since;
+            listed += 1;
+            next = (slot.newer != SlotId::NONE).then_some(slot.newer);
+        }
+        assert_eq!(listed, counts.idle);
+    }
+
+    /// Everything goes home; then nothing may be left.
+    fn finish(mut self) {
+        while !self.callers.is_empty()
+            || !self.out.is_empty()
+            || !self.dials.is_empty()
+            || !self.closing.is_empty()
+        {
+            while let Some(dial) = self.dials.pop() {
+                self.connected(dial);
+            }
+            while let Some(lent) = self.out.pop() {
+                self.give_back(lent);
+            }
+            while let Some(lent) = self.closing.pop() {
+                self.closed(lent);
+            }
+            while let Some(caller) = self.callers.pop() {
+                match self.state.collect(caller.place, Waker::noop()) {
+                    Ok(Grant::Connection(lent)) => self.out.push(lent),
+                    Ok(_) => {}
+                    Err(_) => {
+                        let place = caller.place;
+                        drop(self.step(|state, now, effects| state.leave(place, now, effects)));
+                    }
+                }
+            }
+            self.assert_invariants();
+        }
+        self.step(|state, _, effects| state.close(effects));
+        while let Some(lent) = self.closing.pop() {
+            self.closed(lent);
+        }
+        let empty = Counts {
+            idle: 0,
+            in_use: 0,
+            connecting: 0,
+            closing: 0,
+            waiting: 0,
+            closed: true,
+        };
+        assert_eq!(self.state.counts(), empty);
+        assert_eq!(self.state.slots.used(), 0);
+        assert!(self.state.lifetimes.is_empty());
+        assert_eq!(
+            self.made, self.gone,
+            "every connection made was closed or detached, once"
+        );
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 2_000, ..ProptestConfig::default() })]
+
+    #[test]
+    fn any_sequence_of_transitions_keeps_the_invariants_and_ends_with_nothing(
+        config in config(),
+        ops in prop::collection::vec(op(), 1..120),
+    ) {
+        let mut world = World::new(config);
+        world.step(|state, now, effects| state.expire(now, effects));
+        for op in ops {
+            world.apply(op);
+            world.assert_invariants();
+        }
+        world.finish();
+    }
+}
+
+fn world(change: impl FnOnce(&mut Config)) -> World {
+    let mut config = Config::default();
+    change(&mut config);
+    let mut world = World::new(config);
+    world.step(|state, now, effects| state.expire(now, effects));
+    world
+}
+
+impl World {
+    fn advance(&mut self, ms: u64) {
+        self.now = self.now.after(Duration::from_millis(ms));
+    }
+
+    /// So many connections, idle, each a millisecond younger than the one before.
+    fn fill(&mut self, wanted: usize) {
+        for _ in 0..wanted {
+            self.request(None, Time::NEVER);
+        }
+        while let Some(dial) = (!self.dials.is_empty()).then(|| self.dials.remove(0)) {
+            self.connected(dial);
+        }
+        while let Some(caller) = self.callers.pop() {
+            match self.state.collect(caller.place, Waker::noop()) {
+                Ok(Grant::Connection(lent)) => self.out.push(lent),
+                other => panic!("{other:?}"),
+            }
+        }
+        self.out.sort_by_key(|lent| lent.value);
+        for lent in std::mem::take(&mut self.out) {
+            self.advance(1);
+            self.give_back(lent);
+        }
+    }
+
+    /// What the first in the queue was granted.
+    fn collect_first(&mut self) -> (WaiterId, Lent<Connection>) {
+        let first = self
+            .callers
+            .iter()
+            .enumerate()
+            .min_by_key(|(_, caller)| caller.place.ticket())
+            .unwrap()
+            .0;
+        let caller = self.callers.remove(first);
+        match self.state.collect(caller.place, Waker::noop()) {
+            Ok(Grant::Connection(lent)) => (caller.place, lent),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn checked_out(&mut self) -> Vec<Connection> {
+        std::iter::from_fn(|| self.state.check_out(self.now).map(|lent| lent.value)).collect()
+    }
+}
+
+#[test]
+fn lifo_takes_the_newest_and_fifo_the_oldest() {
+    let mut lifo = world(|config| config.order = Order::Lifo);
+    lifo.fill(3);
+    assert_eq!(lifo.checked_out(), [3, 2, 1]);
+    let mut fifo = world(|config| config.order = Order::Fifo);
+    fifo.fill(3);
+    assert_eq!(fifo.checked_out(), [1, 2, 3]);
+}
+
+#[test]
+fn an_inspected_connection_goes_back_to_where_it_was() {
+    let mut world = world(|_| {});
+    world.fill(4);
+    let (slot, _) = world
+        .state
+        .slots
+        .all()
+        .find(|(_, slot)| slot.id == 2)
+        .unwrap();
+    let value = world.state.inspect(slot, 2).unwrap();
+    world.step(|state, now, effects| state.put_back(slot, value, now, effects));
+    assert_eq!(world.checked_out(), [4, 3, 2, 1]);
+}
+
+#[test]
+fn idle_connections_are_reaped_from_the_oldest_on_and_down_to_min_idle() {
+    let mut world = world(|config| {
+        config.min_idle = 2;
+        config.max_size = 5;
+        config.idle_timeout = Some(Duration::from_millis(100));
+    });
+    world.fill(5);
+    // Number 1 came home at 1 ms, number 2 at 2 ms.
+    world.advance(96);
+    world.step(|state, now, effects| state.expire(now, effects));
+    assert_eq!(
+        world
+            .closing
+            .iter()
+            .map(|lent| lent.value)
+            .collect::<Vec<_>>(),
+        [1]
+    );
+    world.advance(1_000);
+    world.step(|state, now, effects| state.expire(now, effects));
+    assert_eq!(
+        world
+            .closing
+            .iter()
+            .map(|lent| lent.value)
+            .collect::<Vec<_>>(),
+        [1, 2, 3]
+    );
+}
+
+#[test]
+fn an_expired_waiter_never_absorbs_a_connection() {
+    let mut world = world(|config| config.max_size = 1);
+    world.fill(1);
+    let lent = world.state.check_out(world.now).unwrap();
+    world.request(None, world.now.after(Duration::from_millis(10)));
+    world.request(None, Time::NEVER);
+    world.advance(10);
+    world.give_back(lent);
+    let (late, patient) = (&world.callers[0], &world.callers[1]);
+    assert!(matches!(
+        world.state.collect(late.place, Waker::noop()),
+        Ok(Grant::Expired)
+    ));
+    assert!(matches!(
+        world.state.collect(patient.place, Waker::noop()),
+        Ok(Grant::Connection(_))
+    ));
+}
+
+#[test]
+fn a_waiter_whose_connection_proves_dead_keeps_its_place() {
+    let mut world = world(|config| config.max_size = 1);
+    world.fill(1);
+    let lent = world.state.check_out(world.now).unwrap();
+    world.request(None, Time::NEVER);
+    world.request(None, Time::NEVER);
+    world.give_back(lent);
+    let first = world.callers.remove(0);
+    let Ok(Grant::Connection(dead)) = world.state.collect(first.place, Waker::noop()) else {
+        panic!()
+    };
+    world.give_up(dead);
+    world.request(Some(first.place), Time::NEVER);
+    let queue: Vec<u64> = world
+        .state
+        .waiters
+        .queue()
+        .into_iter()
+        .map(|(ticket, _)| ticket)
+        .collect();
+    assert_eq!(
+        queue,
+        [first.place.ticket(), world.callers[0].place.ticket()]
+    );
+}
+
+#[test]
+fn a_discarded_connection_keeps_its_slot_until_it_is_closed() {
+    let mut world = world(|config| config.max_size = 1);
+    world.fill(1);
+    let lent = world.state.check_out(world.now).unwrap();
+    world.give_up(lent);
+    world.request(None, Time::NEVER);
+    assert!(world.dials.is_empty());
+    let lent = world.closing.pop().unwrap();
+    world.closed(lent);
+    assert_eq!(world.dials.len(), 1);
+}
+
+#[test]
+fn a_dial_nobody_needs_is_not_started_and_one_under_way_is_pooled() {
+    let mut world = world(|config| config.max_connecting = 2);
+    for _ in 0..5 {
+        world.request(None, Time::NEVER);
+    }
+    assert_eq!(world.dials.len(), 2);
+    while let Some(caller) = world.callers.pop() {
+        let place = caller.place;
+        drop(world.step(|state, now, effects| state.leave(place, now, effects)));
+    }
+    while let Some(dial) = world.dials.pop() {
+        world.connected(dial);
+    }
+    assert_eq!((world.state.counts().idle, world.dials.len()), (2, 0));
+}
+
+#[test]
+fn in_an_outage_one_dial_a_backoff_step_probes_for_all() {
+    let mut world = world(|config| config.max_connecting = 3);
+    for _ in 0..10 {
+        world.request(None, Time::NEVER);
+    }
+    let dials = std::mem::take(&mut world.dials);
+    assert_eq!(dials.len(), 3);
+    for dial in dials {
+        world.fail(dial, false);
+    }
+    // Three that began together are one failure.
+    for expected in [100, 200, 400, 800, 1_600, 3_200, 5_000, 5_000] {
+        let waits: Vec<Duration> = world.pauses.iter().map(|pause| pause.wait).collect();
+        assert_eq!(waits, [Duration::from_millis(expected)]);
+        assert!(world.dials.is_empty(), "nobody dials in a pause");
+        world.pause_over();
+        let dial = world.dials.pop().expect("one probe");
+        assert!(world.dials.is_empty(), "and no second");
+        world.fail(dial, false);
+    }
+    world.pause_over();
+    let dial = world.dials.pop().unwrap();
+    world.connected(dial);
+    assert_eq!(world.dials.len(), 3, "recovered: as many as may be");
+}
+
+#[test]
+fn a_permanent_error_is_told_to_all_at_once_and_to_newcomers_until_the_pause_is_over() {
+    let mut world = world(|_| {});
+    world.request(None, Time::NEVER);
+    world.request(None, Time::NEVER);
+    let dial = world.dials.pop().unwrap();
+    world.fail(dial, true);
+    for caller in std::mem::take(&mut world.callers) {
+        assert!(matches!(
+            world.state.collect(caller.place, Waker::noop()),
+            Ok(Grant::Failed("refused", _))
+        ));
+    }
+    world.request(None, Time::NEVER);
+    assert!(world.callers.is_empty(), "told without a wait");
+    world.advance(100);
+    world.request(None, Time::NEVER);
+    assert_eq!(world.callers.len(), 1, "worth another dial");
+}
+
+#[test]
+fn connections_that_die_unused_are_dialled_again_no_faster_than_the_backoff_allows() {
+    let mut world = world(|_| {});
+    world.request(None, Time::NEVER);
+    for failures in 0..5_u32 {
+        let dial = world.dials.pop().expect("one probe");
+        world.connected(dial);
+        assert!(
+            world.dials.is_empty(),
+            "not before this one has proved itself"
+        );
+        let lent = world.collect_first();
+        world.step(|state, now, effects| state.dropped_unused("dropped", now, 0, effects));
+        world.give_up(lent.1);
+        world.request(Some(lent.0), Time::NEVER);
+        let closing = world.closing.pop().unwrap();
+        world.closed(closing);
+        assert!(world.dials.is_empty(), "not before the pause is over");
+        assert_eq!(
+            world.pauses.last().unwrap().wait,
+            Duration::from_millis(100 << failures)
+        );
+        if failures == 0 {
+            world.request(None, Time::NEVER);
+        }
+        world.pause_over();
+    }
+    let dial = world.dials.pop().expect("one probe");
+    world.connected(dial);
+    let (_, lent) = world.collect_first();
+    world.give_back(lent);
+    assert!(
+        world.state.outages.is_over(),
+        "one that came home proves that they are of use"
+    );
+}
+
+#[test]
+fn a_connection_that_outlives_a_pause_ends_the_outage() {
+    let mut world = world(|config| config.min_idle = 2);
+    let dials = std::mem::take(&mut world.dials);
+    for dial in dials {
+        world.connected(dial);
+    }
+    world.step(|state, now, effects| state.dropped_unused("dropped", now, 0, effects));
+    world.pause_over();
+    for value in world.checked_out() {
+        assert!(value > 0);
+    }
+    world.request(None, Time::NEVER);
+    let dial = world.dials.pop().expect("one probe");
+    world.connected(dial);
+    assert!(!world.state.outages.is_over());
+    world.pause_over();
+    assert!(world.state.outages.is_over());
+}
+
+#[test]
+fn nothing_is_looked_at_that_is_not_due() {
+    let mut world = world(|config| {
+        config.max_size = 1_000;
+        config.max_connecting = 1_000;
+    });
+    world.fill(1_000);
+    world.advance(598_999);
+    world.step(|state, now, effects| state.expire(now, effects));
+    assert!(world.closing.is_empty());
+    world.advance(3);
+    world.step(|state, now, effects| state.expire(now, effects));
+    assert_eq!(
+        world.closing.len(),
+        2,
+        "those that came home in the first two milliseconds"
+    );
+}

@@ -1,0 +1,213 @@
+//! The queue of callers: strictly first come, first served.
+
+use std::task::Waker;
+
+use super::Grant;
+use super::time::Time;
+
+/// A place in the queue, or what was granted to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct WaiterId {
+    index: u32,
+    /// Counts arrivals. Whoever must wait again shows it and is placed before all who came later.
+    ticket: u64,
+}
+
+#[cfg(test)]
+impl WaiterId {
+    pub(super) fn ticket(self) -> u64 {
+        self.ticket
+    }
+}
+
+const NONE: u32 = u32::MAX;
+
+#[derive(Debug)]
+struct Waiter<T, E> {
+    ticket: u64,
+    /// Nobody who can no longer use a connection is given one.
+    deadline: Time,
+    /// Gone with the grant: nobody is woken twice.
+    waker: Option<Waker>,
+    /// Set once, when the waiter leaves the queue; it then only waits to be collected.
+    grant: Option<Grant<T, E>>,
+    before: u32,
+    behind: u32,
+}
+
+/// Queued waiters in order of their tickets, threaded by index, so that any can leave at once.
+#[derive(Debug)]
+pub(super) struct Waiters<T, E> {
+    waiters: Vec<Option<Waiter<T, E>>>,
+    free: Vec<u32>,
+    first: u32,
+    last: u32,
+    queued: usize,
+    next_ticket: u64,
+}
+
+impl<T, E> Waiters<T, E> {
+    pub(super) fn new() -> Self {
+        Self {
+            waiters: Vec::new(),
+            free: Vec::new(),
+            first: NONE,
+            last: NONE,
+            queued: 0,
+            next_ticket: 0,
+        }
+    }
+
+    /// Waiters who have been granted nothing yet.
+    #[inline]
+    pub(super) fn queued(&self) -> usize {
+        self.queued
+    }
+
+    #[inline]
+    pub(super) fn is_empty(&self) -> bool {
+        self.queued == 0
+    }
+
+    /// Joins at the end, or, with the place of a former wait, where that place was.
+    pub(super) fn join(
+        &mut self,
+        former: Option<WaiterId>,
+        deadline: Time,
+        waker: Waker,
+    ) -> WaiterId {
+        let ticket = former.map_or(self.next_ticket, |place| place.ticket);
+        if former.is_none() {
+            self.next_ticket += 1;
+        }
+        let mut before = self.last;
+        let mut behind = NONE;
+        // Only those who had to wait again meet anybody with a higher ticket.
+        while before != NONE && self.at(before).ticket > ticket {
+            behind = before;
+            before = self.at(before).before;
+        }
+        let waiter = Waiter {
+            ticket,
+            deadline,
+            waker: Some(waker),
+            grant: None,
+            before,
+            behind,
+        };
+        let index = match self.free.pop() {
+            Some(index) => {
+                self.waiters[index as usize] = Some(waiter);
+                index
+            }
+            None => {
+                self.waiters.push(Some(waiter));
+                u32::try_from(self.waiters.len() - 1).expect("fewer than u32::MAX callers wait")
+            }
+        };
+        self.link(before, behind, index, index);
+        self.queued += 1;
+        WaiterId { index, ticket }
+    }
+
+    /// Takes the oldest whose deadline has not passed, gives it `grant` and answers with its waker; the expired ones
+    /// before it leave the queue, to be woken too.
+    pub(super) fn grant_oldest(
+        &mut self,
+        now: Time,
+        grant: Grant<T, E>,
+        woken: &mut super::Wakers,
+    ) -> Result<(), Grant<T, E>> {
+        while self.first != NONE {
+            let index = self.first;
+            let expired = self.at(index).deadline <= now;
+            self.unlink(index);
+            let waiter = self.at(index);
+            woken.extend(waiter.waker.take());
+            if !expired {
+                waiter.grant = Some(grant);
+                return Ok(());
+            }
+            waiter.grant = Some(Grant::Expired);
+        }
+        Err(grant)
+    }
+
+    /// What the waiter was granted, upon which its place is gone. If nothing yet, `Err` says whether the waker is
+    /// still the right one.
+    pub(super) fn collect(&mut self, id: WaiterId, waker: &Waker) -> Result<Grant<T, E>, bool> {
+        let waiter = self.at(id.index);
+        debug_assert_eq!(waiter.ticket, id.ticket);
+        match waiter.grant.take() {
+            Some(grant) => {
+                self.vacate(id.index);
+                Ok(grant)
+            }
+            None => Err(waiter
+                .waker
+                .as_ref()
+                .is_some_and(|known| known.will_wake(waker))),
+        }
+    }
+
+    /// Exchanges the waker of one that is still queued; the other is to be dropped outside the lock.
+    pub(super) fn renew(&mut self, id: WaiterId, waker: Waker) -> Option<Waker> {
+        self.at(id.index).waker.replace(waker)
+    }
+
+    /// Leaves; answers with what had been granted, which is now somebody else's, and with the waker, which is to be
+    /// dropped outside the lock.
+    pub(super) fn leave(&mut self, id: WaiterId) -> (Option<Grant<T, E>>, Option<Waker>) {
+        debug_assert_eq!(self.at(id.index).ticket, id.ticket);
+        if self.at(id.index).grant.is_none() {
+            self.unlink(id.index);
+        }
+        let waiter = self.vacate(id.index);
+        (waiter.grant, waiter.waker)
+    }
+
+    /// Tickets and deadlines of the queue, oldest first.
+    #[cfg(test)]
+    pub(super) fn queue(&mut self) -> Vec<(u64, Time)> {
+        let mut queue = Vec::new();
+        let mut index = self.first;
+        while index != NONE {
+            let waiter = self.at(index);
+            queue.push((waiter.ticket, waiter.deadline));
+            index = waiter.behind;
+        }
+        queue
+    }
+
+    fn vacate(&mut self, index: u32) -> Waiter<T, E> {
+        self.free.push(index);
+        self.waiters[index as usize]
+            .take()
+            .expect("a place is vacated once")
+    }
+
+    fn unlink(&mut self, index: u32) {
+        let Waiter { before, behind, .. } = *self.at(index);
+        self.link(before, behind, behind, before);
+        self.queued -= 1;
+    }
+
+    /// Makes `next` follow `before`, and `previous` precede `behind`.
+    fn link(&mut self, before: u32, behind: u32, next: u32, previous: u32) {
+        match before {
+            NONE => self.first = next,
+            before => self.at(before).behind = next,
+        }
+        match behind {
+            NONE => self.last = previous,
+            behind => self.at(behind).before = previous,
+        }
+    }
+
+    #[inline]
+    fn at(&mut self, index: u32) -> &mut Waiter<T, E> {
+        self.waiters[index as usize]
+            .as_mut()
+            .expect("an id names a place that was not vacated")
+    }
+}

@@ -1,0 +1,22 @@
+//! Cleans a connection between two users.
+
+use std::sync::Arc;
+
+use crate::clock;
+use crate::manager::Manager;
+use crate::pooled::Lease;
+use crate::shared::Shared;
+
+/// Takes an unjudged lease: an error, a panic, the limit and the end of the runtime all drop it as it is, which gives
+/// the connection up.
+pub(crate) fn spawn<M: Manager>(mut lease: Lease<M, Arc<Shared<M>>>) {
+    let shared = Arc::clone(lease.shared());
+    let runtime = shared.runtime.clone();
+    runtime.spawn(async move {
+        let reset = async { shared.manager.reset(&mut lease.live_mut().connection).await };
+        if let Ok(Ok(())) = clock::timeout(shared.config.reset_timeout, reset).await {
+            let slot = lease.slot();
+            shared.make_available(Lease::unjudged(&shared, slot, lease.into_live()));
+        }
+    });
+}

@@ -1,0 +1,112 @@
+//! How a connection that lies idle tells the pool that its peer did something.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::Poll;
+
+use futures_task::{ArcWake, waker_ref};
+use tokio::sync::Notify;
+
+use crate::manager::{Dropped, Manager};
+use crate::state::SlotId;
+
+/// A connection with the waker that watches it; what the pool lends out.
+#[derive(Debug)]
+pub(crate) struct Live<C> {
+    pub(crate) connection: C,
+    watch: Arc<Watch>,
+}
+
+/// The waker of one connection: names it to the maintenance task.
+#[derive(Debug)]
+struct Watch {
+    inbox: Arc<Inbox>,
+    slot: SlotId,
+    id: u64,
+    /// Cleared by the first wake and while the connection is in use, when its events are its user's affair.
+    armed: AtomicBool,
+}
+
+/// What the maintenance task is to look at.
+#[derive(Debug, Default)]
+pub(crate) struct Inbox {
+    stirred: Mutex<Vec<(SlotId, u64)>>,
+    nudged: Notify,
+}
+
+impl<C> Live<C> {
+    pub(crate) fn new(connection: C, inbox: &Arc<Inbox>, slot: SlotId, id: u64) -> Self {
+        let watch = Watch {
+            inbox: Arc::clone(inbox),
+            slot,
+            id,
+            armed: AtomicBool::new(false),
+        };
+        Self {
+            connection,
+            watch: Arc::new(watch),
+        }
+    }
+
+    /// Looks at the connection and, if it is alive, has the maintenance task told of the peer's next move.
+    pub(crate) fn watch<M: Manager<Connection = C>>(&mut self, manager: &M) -> Poll<Dropped> {
+        // Armed before the look: a move between the two must not go unnoticed.
+        self.watch.armed.store(true, Ordering::Release);
+        let waker = waker_ref(&self.watch);
+        manager.poll_dropped(
+            &mut self.connection,
+            &mut std::task::Context::from_waker(&waker),
+        )
+    }
+
+    /// Nobody watches any more.
+    #[inline]
+    pub(crate) fn unwatch(&self) {
+        self.watch.armed.store(false, Ordering::Release);
+    }
+
+    /// Whether the peer moved since [`watch`](Self::watch). To be asked under the lock: whoever was told of the move
+    /// and found the connection not yet idle had the lock before, so that this answer knows of it.
+    pub(crate) fn has_stirred(&self) -> bool {
+        !self.watch.armed.load(Ordering::Acquire)
+    }
+
+    /// The letter for the inbox, should it have to be sent again.
+    pub(crate) fn letter(&self) -> (SlotId, u64) {
+        (self.watch.slot, self.watch.id)
+    }
+}
+
+impl ArcWake for Watch {
+    fn wake_by_ref(watch: &Arc<Self>) {
+        if watch.armed.swap(false, Ordering::AcqRel) {
+            watch.inbox.tell((watch.slot, watch.id));
+        }
+    }
+}
+
+impl Inbox {
+    /// Has the maintenance task look at a connection.
+    pub(crate) fn tell(&self, letter: (SlotId, u64)) {
+        self.stirred
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(letter);
+        self.nudge();
+    }
+
+    /// Has the maintenance task look at its deadlines.
+    pub(crate) fn nudge(&self) {
+        self.nudged.notify_one();
+    }
+
+    /// All letters since the last time.
+    pub(crate) fn take(&self) -> Vec<(SlotId, u64)> {
+        std::mem::take(&mut *self.stirred.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Waits for a letter or a nudge; one that came meanwhile counts.
+    pub(crate) async fn nudged(&self) {
+        self.nudged.notified().await;
+    }
+}

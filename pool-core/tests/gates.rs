@@ -1,0 +1,230 @@
+//! Every combination of what a manager's steps may do, cancelled at every await point; afterwards the pool is whole
+//! and the peer sees no socket left.
+
+mod support;
+
+use std::future::Future;
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use pool_core::{Pool, Pooled, Recycle};
+use support::{GATES, Gate, Scripted, settle, silence_panics};
+
+const SIZE: usize = 2;
+
+/// The steps of a pool's life that a manager has a say in.
+#[derive(Clone, Copy, Debug)]
+struct Combination {
+    connect: Gate,
+    /// Through `Recycle::Reset`.
+    check_in: Gate,
+    close: Gate,
+}
+
+fn pool(combination: Combination) -> Pool<Scripted> {
+    let manager = Scripted::connecting([combination.connect]);
+    *manager.recycle.lock().unwrap() = Recycle::Reset;
+    *manager.reset.lock().unwrap() = combination.check_in;
+    *manager.close.lock().unwrap() = combination.close;
+    Pool::builder(manager).max_size(SIZE).build().unwrap()
+}
+
+/// Uses the pool: one connection given back, one discarded.
+async fn visit(pool: &Pool<Scripted>) {
+    for discard in [false, true] {
+        if let Ok(guard) = pool.checkout().timeout(Duration::from_secs(1)).await {
+            tokio::task::yield_now().await;
+            match discard {
+                true => Pooled::discard(guard),
+                false => drop(guard),
+            }
+        }
+        tokio::time::sleep(Duration::from_micros(50)).await;
+    }
+}
+
+/// Polls `visit` so many times, and then drops it wherever it is. Answers whether it was over before.
+async fn visit_cancelled_after(pool: &Pool<Scripted>, polls: usize) -> bool {
+    let mut visit = pin!(visit(pool));
+    let mut polled = 0;
+    std::future::poll_fn(|cx| {
+        if polled == polls {
+            return Poll::Ready(false);
+        }
+        polled += 1;
+        visit.as_mut().poll(cx).map(|()| true)
+    })
+    .await
+}
+
+/// All behave from now on; then every slot can be taken again, and nothing is left when the pool goes.
+async fn assert_whole(pool: Pool<Scripted>, what: &str) {
+    let manager = pool.manager();
+    manager.connects([Gate::Ok]);
+    *manager.reset.lock().unwrap() = Gate::Ok;
+    *manager.close.lock().unwrap() = Gate::Ok;
+    // Longer than every limit: whatever hangs is given up by then.
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    let mut guards = Vec::new();
+    for taken in 0..SIZE {
+        let guard = pool.checkout().timeout(Duration::from_secs(10)).await;
+        guards.push(guard.unwrap_or_else(|error| {
+            panic!("{what}: only {taken} of {SIZE} slots are left: {error}")
+        }));
+    }
+    let status = pool.status();
+    assert_eq!(
+        (status.in_use, status.size(), status.waiting),
+        (SIZE, SIZE, 0),
+        "{what}: {status}"
+    );
+    let peer = Arc::clone(&manager.peer);
+    assert!(
+        peer.most_open.load(std::sync::atomic::Ordering::SeqCst) <= SIZE,
+        "{what}: too many at once"
+    );
+    drop(guards);
+    drop(pool);
+    settle().await;
+    assert_eq!(peer.open(), 0, "{what}: sockets left behind");
+}
+
+#[tokio::test(start_paused = true)]
+async fn whatever_a_manager_does_and_wherever_a_caller_goes_no_slot_and_no_socket_is_lost() {
+    silence_panics();
+    let mut cancelled = 0;
+    for connect in GATES {
+        for check_in in GATES {
+            for close in GATES {
+                let combination = Combination {
+                    connect,
+                    check_in,
+                    close,
+                };
+                for polls in 0.. {
+                    let pool = pool(combination);
+                    let over = visit_cancelled_after(&pool, polls).await;
+                    cancelled += usize::from(!over);
+                    assert_whole(
+                        pool,
+                        &format!("{combination:?}, dropped after {polls} polls"),
+                    )
+                    .await;
+                    if over {
+                        break;
+                    }
+                }
+            }
+        }
+    }
+    // A matrix that cancels nothing proves nothing.
+    assert!(cancelled > 125 * 4, "{cancelled}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pool_dropped_in_the_middle_of_anything_leaves_no_socket() {
+    silence_panics();
+    for connect in GATES {
+        for check_in in GATES {
+            for close in GATES {
+                for polls in 0..6 {
+                    let combination = Combination {
+                        connect,
+                        check_in,
+                        close,
+                    };
+                    let pool = pool(combination);
+                    let peer = Arc::clone(&pool.manager().peer);
+                    visit_cancelled_after(&pool, polls).await;
+                    drop(pool);
+                    // The longest limit is that of a close.
+                    tokio::time::sleep(Duration::from_secs(11)).await;
+                    assert_eq!(
+                        peer.open(),
+                        0,
+                        "{combination:?}, dropped after {polls} polls"
+                    );
+                }
+            }
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_storm_of_checkouts_dropped_at_random_points_costs_no_capacity() {
+    silence_panics();
+    let pool = pool(Combination {
+        connect: Gate::Slow,
+        check_in: Gate::Slow,
+        close: Gate::Slow,
+    });
+    let mut seed = 1_u64;
+    let mut random = |below: u64| {
+        seed = seed
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        (seed >> 33) % below
+    };
+    let mut checkouts = Vec::new();
+    for _ in 0..10_000 {
+        let mut checkout = Box::pin(pool.checkout_owned());
+        if random(4) > 0
+            && checkout
+                .as_mut()
+                .poll(&mut Context::from_waker(Waker::noop()))
+                .is_pending()
+        {
+            checkouts.push(checkout);
+        }
+        if random(3) == 0 && !checkouts.is_empty() {
+            let which = random(checkouts.len() as u64) as usize;
+            drop(checkouts.swap_remove(which));
+        }
+        if random(50) == 0 {
+            tokio::time::sleep(Duration::from_micros(random(400))).await;
+        }
+    }
+    assert!(checkouts.len() > 1_000);
+    drop(checkouts);
+    assert_whole(pool, "after the storm").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_manager_that_panics_in_a_synchronous_step_costs_the_connection_and_not_the_slot() {
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+    use std::sync::atomic::Ordering;
+    silence_panics();
+    let pool = Pool::builder(Scripted::default())
+        .max_size(SIZE)
+        .build()
+        .unwrap();
+    let manager = pool.manager();
+
+    let guard = pool.checkout().await.unwrap();
+    manager.recycle_panics.store(true, Ordering::SeqCst);
+    assert!(catch_unwind(AssertUnwindSafe(|| drop(guard))).is_err());
+    manager.recycle_panics.store(false, Ordering::SeqCst);
+    assert_eq!((pool.status().size(), manager.peer.open()), (0, 0));
+
+    drop(pool.checkout().await.unwrap());
+    manager.probe_panics.store(true, Ordering::SeqCst);
+    let mut checkout = Box::pin(pool.checkout());
+    let polled = catch_unwind(AssertUnwindSafe(|| {
+        checkout
+            .as_mut()
+            .poll(&mut Context::from_waker(Waker::noop()))
+            .is_ready()
+    }));
+    assert!(polled.is_err());
+    drop(checkout);
+    manager.probe_panics.store(false, Ordering::SeqCst);
+    assert_eq!((pool.status().size(), manager.peer.open()), (0, 0));
+
+    let mut guard = pool.checkout().await.unwrap();
+    guard.panics_when_dropped = true;
+    Pooled::discard(guard);
+    assert_eq!((pool.status().size(), manager.peer.open()), (0, 0));
+    assert_whole(pool, "after three panics").await;
+}

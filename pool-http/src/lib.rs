@@ -1,0 +1,1 @@
+//! HTTP (hyper) connections for `pool-core`: not there yet; this crate only keeps the name.

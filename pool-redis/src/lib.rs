@@ -1,0 +1,1 @@
+//! Redis (redis-rs) connections for `pool-core`: not there yet; this crate only keeps the name.
