@@ -348,6 +348,7 @@ impl<M: Manager, H: Borrow<Arc<Shared<M>>>> Waiter<M, H> {
         collected.ok()
     }
 
+    #[cold]
     fn leave(&mut self) {
         if let (true, Some(place)) = (std::mem::take(&mut self.queued), self.place) {
             // The waker is dropped here, outside the lock.
@@ -366,8 +367,11 @@ impl<M: Manager, H: Borrow<Arc<Shared<M>>>> Waiter<M, H> {
 }
 
 impl<M: Manager, H: Borrow<Arc<Shared<M>>>> Drop for Waiter<M, H> {
+    #[inline]
     fn drop(&mut self) {
-        self.leave();
+        if self.queued {
+            self.leave();
+        }
     }
 }
 

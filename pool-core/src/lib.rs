@@ -1,4 +1,65 @@
-//! A connection pool.
+//! A connection pool that never loses a slot, never hands out a dead connection it could have known to be dead, and never
+//! leaves a socket in CLOSE_WAIT.
+//!
+//! A pool keeps connections idle so that the next user need not dial. While one idles, its peer may close it; then the
+//! kernel holds the socket in CLOSE_WAIT until this side closes too, and the next user may be handed a corpse. This pool
+//! watches every idle connection with the reactor that already watches its socket, closes it within milliseconds of its
+//! peer, and looks once more, without a round trip, before it hands one out.
+//!
+//! # Examples
+//!
+//! Anything can be pooled for which somebody writes a [`Manager`]; `pool-tcp` has one for TCP, Unix sockets and TLS.
+//!
+//! ```
+//! use pool_core::{Manager, Pool};
+//! use tokio::net::TcpStream;
+//!
+//! struct Echo(std::net::SocketAddr);
+//!
+//! impl Manager for Echo {
+//!     type Connection = TcpStream;
+//!     type Error = std::io::Error;
+//!
+//!     async fn connect(&self) -> std::io::Result<TcpStream> {
+//!         TcpStream::connect(self.0).await
+//!     }
+//!
+//!     fn is_dropped(&self, stream: &mut TcpStream) -> bool {
+//!         // Nothing to read, and no end: alive. Bytes nobody asked for are as bad as an end.
+//!         !matches!(stream.try_read(&mut [0]), Err(error) if error.kind() == std::io::ErrorKind::WouldBlock)
+//!     }
+//! }
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let server = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
+//! let pool = Pool::builder(Echo(server.local_addr()?)).max_size(4).build()?;
+//!
+//! let first = pool.checkout().await?.local_addr()?;
+//! // The guard went home at the end of that line, so the same connection serves again.
+//! let second = pool.checkout().await?.local_addr()?;
+//! assert_eq!(first, second);
+//! # Ok(()) }
+//! ```
+//!
+//! # The life of a checkout
+//!
+//! 1. [`Pool::checkout`] takes an idle connection, in the [`Order`] that was chosen, and asks
+//!    [`Manager::is_dropped`]. One that was dropped is closed and the next one taken.
+//! 2. If none is idle, the caller queues, and the pool starts a dial if one more is wanted. He gets what comes first: a
+//!    connection that comes home or one that was dialled.
+//! 3. The guard derefs to the connection. Dropping it asks [`Manager::recycle`] and gives the connection to the caller who
+//!    has waited longest, else to the idle set, where it is watched.
+//!
+//! # Map
+//!
+//! - [`Manager`]: what an adapter implements. [`Pool`], [`Builder`], [`Config`]: what a user holds and sets.
+//! - [`Checkout`], [`CheckoutOwned`]: the futures. [`Pooled`], [`OwnedPooled`]: the guards.
+//! - [`Status`], [`CheckoutError`]: what the pool tells.
+//! - [`manual`]: the design, the reasons of the defaults, how to write a manager.
+//!
+//! Inside, imports run one way: the face names the edge (`shared`, `tasks`, `watch`, `clock`), the edge names the core
+//! (`state`), and the core names nothing but `config`.
 
 mod builder;
 mod checkout;
@@ -8,6 +69,7 @@ mod config;
 pub mod doc;
 mod error;
 mod manager;
+pub mod manual;
 mod pool;
 mod pooled;
 mod shared;

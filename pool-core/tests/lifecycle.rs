@@ -1,5 +1,10 @@
 //! The promises one by one, as conversations under a paused clock.
 
+#![allow(
+    clippy::disallowed_methods,
+    reason = "under a paused clock, tokio's instants are the pool's"
+)]
+
 mod support;
 
 use std::future::Future;

@@ -1,0 +1,14 @@
+//! How the pool works and why it is as it is; documentation only.
+//!
+//! - [`design`]: the promises, the parts, and the decisions that measurements changed;
+//! - [`defaults`]: why each default is what it is;
+//! - [`writing_a_manager`]: a pool for a protocol of your own.
+
+#[doc = include_str!("design.md")]
+pub mod design {}
+
+#[doc = include_str!("defaults.md")]
+pub mod defaults {}
+
+#[doc = include_str!("writing_a_manager.md")]
+pub mod writing_a_manager {}

@@ -1,0 +1,87 @@
+//! The hot path allocates nothing.
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::pin::pin;
+use std::task::{Context, Poll, Waker};
+
+use pool_core::{Manager, Order, Pool};
+
+struct Trivial;
+
+impl Manager for Trivial {
+    type Connection = u64;
+    type Error = Infallible;
+
+    async fn connect(&self) -> Result<u64, Infallible> {
+        Ok(7)
+    }
+
+    fn is_dropped(&self, _: &mut u64) -> bool {
+        false
+    }
+}
+
+fn ready<F: Future>(future: F) -> F::Output {
+    match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(output) => output,
+        Poll::Pending => panic!("there is an idle connection"),
+    }
+}
+
+#[test]
+fn a_checkout_and_a_check_in_allocate_nothing() {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    for order in [Order::Lifo, Order::Fifo] {
+        let pool = Pool::builder(Trivial)
+            .order(order)
+            .runtime(runtime.handle().clone())
+            .build()
+            .unwrap();
+        runtime.block_on(async {
+            let guards = (
+                pool.checkout().await.unwrap(),
+                pool.checkout().await.unwrap(),
+            );
+            drop(guards);
+        });
+        let counted = allocation_counter::measure(|| {
+            for _ in 0..1_000 {
+                drop(ready(pool.checkout()).unwrap());
+                drop(ready(pool.checkout_owned()).unwrap());
+                drop(pool.try_checkout().unwrap());
+            }
+        });
+        assert_eq!(counted.count_total, 0, "{order:?}");
+    }
+}
+
+#[test]
+fn handing_a_connection_to_who_waits_allocates_nothing_once_the_queue_has_its_size() {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    let pool = Pool::builder(Trivial)
+        .max_size(1)
+        .runtime(runtime.handle().clone())
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        let hand_over = || {
+            let held = ready(pool.checkout()).unwrap();
+            let mut waiting = pin!(pool.checkout().without_timeout());
+            let mut cx = Context::from_waker(Waker::noop());
+            assert!(waiting.as_mut().poll(&mut cx).is_pending());
+            drop(held);
+            assert!(waiting.as_mut().poll(&mut cx).is_ready());
+        };
+        drop(pool.checkout().await.unwrap());
+        hand_over();
+        let counted = allocation_counter::measure(|| (0..1_000).for_each(|_| hand_over()));
+        assert_eq!(counted.count_total, 0);
+    });
+}
