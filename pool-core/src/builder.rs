@@ -314,6 +314,10 @@ impl<M: Manager> Builder<M> {
     /// [`BuildError::Config`] names the setting that makes no sense; [`BuildError::NoRuntime`] if this is called
     /// outside a tokio runtime and none was given.
     ///
+    /// # Panics
+    ///
+    /// If the runtime was built without timers, as every limit needs one.
+    ///
     /// # Examples
     ///
     /// ```

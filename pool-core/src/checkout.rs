@@ -351,11 +351,8 @@ impl<M: Manager, H: Borrow<Arc<Shared<M>>>> Waiter<M, H> {
     #[cold]
     fn leave(&mut self) {
         if let (true, Some(place)) = (std::mem::take(&mut self.queued), self.place) {
-            // The waker is dropped here, outside the lock.
-            drop(
-                self.shared()
-                    .update(|state, now, effects| state.leave(place, now, effects)),
-            );
+            self.shared()
+                .update(|state, now, effects| state.leave(place, now, effects));
         }
     }
 

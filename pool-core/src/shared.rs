@@ -7,6 +7,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use tokio::runtime::Handle;
 use tokio::sync::watch;
@@ -24,7 +25,7 @@ use crate::watch::{Inbox, Live};
 /// What a waiter is told when a dial fails; one error for all of them.
 type Failure<M> = Arc<ConnectError<<M as Manager>::Error>>;
 type PoolState<M> = State<Live<<M as Manager>::Connection>, Failure<M>>;
-type Owed<M> = Effects<Live<<M as Manager>::Connection>>;
+type Owed<M> = Effects<Live<<M as Manager>::Connection>, Failure<M>>;
 
 pub(crate) struct Shared<M: Manager> {
     pub(crate) manager: M,
@@ -42,6 +43,11 @@ pub(crate) struct Shared<M: Manager> {
 
 impl<M: Manager> Shared<M> {
     pub(crate) fn new(manager: M, config: Config, runtime: Handle) -> Arc<Self> {
+        {
+            // Says so now, rather than in a task where nobody listens, if the runtime has no timers.
+            let _entered = runtime.enter();
+            drop(clock::sleep(Duration::ZERO));
+        }
         let state = Mutex::new(State::new(&config));
         let shared = Arc::new(Self {
             manager,
@@ -99,6 +105,8 @@ impl<M: Manager> Shared<M> {
         for Lent { slot, value } in effects.close {
             self.close_connection(slot, value.connection);
         }
+        // What was the user's may panic when dropped.
+        let _ = catch_unwind(AssertUnwindSafe(|| drop((effects.waker, effects.error))));
         if let Some(pause) = effects.pause {
             tasks::connect::spawn_pause(self, pause);
         }
@@ -136,6 +144,7 @@ impl<M: Manager> Shared<M> {
 
     /// The peer closed a connection, which counts as a failed dial if it was of no use until then. `handed_out` is how
     /// often a connection on this way has left the idle set without having been used.
+    #[cold]
     fn note_dropped(self: &Arc<Self>, slot: SlotId, handed_out: u32) {
         let info = self.info(slot);
         if info.uses <= handed_out {
@@ -153,16 +162,16 @@ impl<M: Manager> Shared<M> {
         mut live: Live<M::Connection>,
         random: u64,
     ) {
-        let watched = catch_unwind(AssertUnwindSafe(|| live.watch(&self.manager).is_pending()));
+        let watched = catch_unwind(AssertUnwindSafe(|| self.is_alive(&mut live)));
         let alive = watched.unwrap_or(false);
         let letter = live.letter();
         let stirred = self.update_at(self.clock.exact(), |state, now, effects| {
             // One that is dead already is found so, and dealt with, by whoever gets it or by the maintenance task.
-            let stirred = !alive || live.has_stirred();
+            let stirred = !alive || self.has_stirred(&live);
             state.connected(slot, live, now, random, effects);
             stirred
         });
-        if stirred {
+        if stirred && self.config.maintenance {
             self.inbox.tell(letter);
         }
     }
@@ -184,7 +193,7 @@ impl<M: Manager> Shared<M> {
     /// Offers a connection to whoever waits, else lets it lie idle under watch.
     #[inline]
     pub(crate) fn make_available(self: &Arc<Self>, mut lease: Lease<M, &Arc<Self>>) {
-        if lease.live_mut().watch(&self.manager).is_ready() {
+        if !self.is_alive(lease.live_mut()) {
             return drop(lease);
         }
         let slot = lease.slot();
@@ -192,7 +201,7 @@ impl<M: Manager> Shared<M> {
         let letter = live.letter();
         let now = self.clock.coarse();
         let mut state = self.lock();
-        let stirred = live.has_stirred();
+        let stirred = self.has_stirred(&live);
         let returned = state.check_in(slot, live, now);
         if let Err(live) = returned {
             let mut effects = Effects::new();
@@ -207,15 +216,28 @@ impl<M: Manager> Shared<M> {
         }
     }
 
+    /// Looks at a connection that is to lie idle, and has it watched if there is somebody to hear of it.
+    #[inline]
+    fn is_alive(&self, live: &mut Live<M::Connection>) -> bool {
+        match self.config.maintenance {
+            true => live.watch(&self.manager).is_pending(),
+            false => !self.manager.is_dropped(&mut live.connection),
+        }
+    }
+
+    /// Whether the peer of a watched connection has moved; to be asked under the lock.
+    #[inline]
+    fn has_stirred(&self, live: &Live<M::Connection>) -> bool {
+        self.config.maintenance && live.has_stirred()
+    }
+
     /// Looks at an idle connection whose peer has moved.
     pub(crate) fn inspect(self: &Arc<Self>, (slot, id): (SlotId, u64)) {
         let Some(live) = self.lock().inspect(slot, id) else {
             return;
         };
         let mut lease = Lease::unjudged(self, slot, live);
-        let alive = catch_unwind(AssertUnwindSafe(|| {
-            lease.live_mut().watch(&self.manager).is_pending()
-        }));
+        let alive = catch_unwind(AssertUnwindSafe(|| self.is_alive(lease.live_mut())));
         if !alive.unwrap_or(false) {
             self.note_dropped(slot, 0);
             return drop(lease);
@@ -223,7 +245,7 @@ impl<M: Manager> Shared<M> {
         let live = lease.into_live();
         let letter = live.letter();
         let stirred = self.update(|state, now, effects| {
-            let stirred = live.has_stirred();
+            let stirred = self.has_stirred(&live);
             state.put_back(slot, live, now, effects);
             stirred
         });

@@ -862,6 +862,76 @@ async fn a_manager_a_destructor_and_a_waker_may_call_back_into_the_pool_and_a_wa
     pool.close();
 }
 
+/// Its errors look into the pool when they are dropped.
+#[derive(Debug, Default)]
+struct NosyErrors(std::sync::Mutex<Option<Pool<NosyErrors>>>);
+
+#[derive(Debug)]
+struct NosyError(Option<Pool<NosyErrors>>);
+
+impl std::fmt::Display for NosyError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("nosy")
+    }
+}
+
+impl std::error::Error for NosyError {}
+
+impl Drop for NosyError {
+    fn drop(&mut self) {
+        self.0.as_ref().map(Pool::status);
+    }
+}
+
+impl Manager for NosyErrors {
+    type Connection = ();
+    type Error = NosyError;
+
+    async fn connect(&self) -> Result<(), NosyError> {
+        Err(NosyError(self.0.lock().unwrap().clone()))
+    }
+
+    fn is_dropped(&self, (): &mut ()) -> bool {
+        false
+    }
+}
+
+struct NosyWhenDropped(Pool<NosyErrors>);
+
+impl Wake for NosyWhenDropped {
+    fn wake(self: Arc<Self>) {}
+}
+
+impl Drop for NosyWhenDropped {
+    fn drop(&mut self) {
+        let _ = self.0.status();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn errors_and_wakers_are_dropped_outside_the_lock() {
+    let pool = Pool::builder(NosyErrors::default()).build().unwrap();
+    *pool.manager().0.lock().unwrap() = Some(pool.clone());
+    // Each failure makes the pool forget the one before.
+    assert!(pool.checkout().timeout(10 * SECOND).await.is_err());
+
+    let poll_and_forget_the_waker =
+        |checkout: &mut Pin<Box<pool_core::Checkout<'_, NosyErrors>>>| {
+            let waker = Waker::from(Arc::new(NosyWhenDropped(pool.clone())));
+            drop(checkout.as_mut().poll(&mut Context::from_waker(&waker)));
+        };
+    let mut waiting = Box::pin(pool.checkout());
+    // The second waker replaces the first; the third checkout is refused and needs none.
+    poll_and_forget_the_waker(&mut waiting);
+    poll_and_forget_the_waker(&mut waiting);
+    let mut cancelled = Box::pin(pool.checkout());
+    poll_and_forget_the_waker(&mut cancelled);
+    drop(cancelled);
+    pool.close();
+    poll_and_forget_the_waker(&mut Box::pin(pool.checkout()));
+    *pool.manager().0.lock().unwrap() = None;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn under_stress_no_connection_is_in_two_hands_and_the_peer_never_sees_too_many() {
     use std::sync::atomic::AtomicBool;

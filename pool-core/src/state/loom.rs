@@ -13,7 +13,7 @@ use std::task::Waker;
 use super::*;
 
 type Tested = State<u64, &'static str>;
-type Owed = Effects<u64>;
+type Owed = Effects<u64, &'static str>;
 
 fn state(max_size: usize) -> Tested {
     let config = Config {
@@ -73,7 +73,7 @@ fn hand_off_against_cancel() {
             })
         };
         transition(&state, |state, effects| {
-            drop(state.leave(place, Time::START, effects))
+            state.leave(place, Time::START, effects)
         });
         giver.join().unwrap();
         let counts = state.lock().unwrap().counts();
@@ -159,7 +159,7 @@ fn a_dial_against_the_cancel_of_who_wanted_it() {
         };
         let place = place.unwrap();
         transition(&state, |state, effects| {
-            drop(state.leave(place, Time::START, effects))
+            state.leave(place, Time::START, effects)
         });
         dialler.join().unwrap();
         let counts = state.lock().unwrap().counts();
@@ -172,7 +172,7 @@ fn two_callers_and_one_connection() {
     ::loom::model(|| {
         let (state, lent, place) = one_out_and_one_waiting();
         transition(&state, |state, effects| {
-            drop(state.leave(place, Time::START, effects))
+            state.leave(place, Time::START, effects)
         });
         transition(&state, |state, effects| {
             state.give_back(lent.slot, lent.value, Time::START, effects)
@@ -253,7 +253,7 @@ fn a_fin_against_check_in_and_the_maintenance_task() {
     ::loom::model(|| {
         let (state, lent, place) = one_out_and_one_waiting();
         transition(&state, |state, effects| {
-            drop(state.leave(place, Time::START, effects))
+            state.leave(place, Time::START, effects)
         });
         let id = state.lock().unwrap().info(lent.slot).id;
         let slot = lent.slot;

@@ -112,7 +112,7 @@ pub(crate) struct Dial {
 
 /// What a transition owes to the world, to be performed after unlocking.
 #[derive(Debug)]
-pub(crate) struct Effects<T> {
+pub(crate) struct Effects<T, E> {
     pub(crate) wake: Wakers,
     pub(crate) dial: Vec<Dial>,
     pub(crate) close: Vec<Lent<T>>,
@@ -120,6 +120,9 @@ pub(crate) struct Effects<T> {
     pub(crate) pause: Option<Pause>,
     /// `next_due` has come closer than the maintenance task knows.
     pub(crate) nudge: bool,
+    /// Of no use any more, and the user's: to be dropped, but not under the lock. No transition leaves more than one.
+    pub(crate) waker: Option<Waker>,
+    pub(crate) error: Option<E>,
 }
 
 /// Wakers to be called; one needs no allocation.
@@ -187,24 +190,25 @@ impl<T, E: Clone> State<T, E> {
         deadline: Time,
         waker: Waker,
         now: Time,
-        effects: &mut Effects<T>,
+        effects: &mut Effects<T, E>,
     ) -> Result<WaiterId, Grant<T, E>> {
-        if let Some(lent) = self.take(now, effects) {
-            return Err(Grant::Connection(lent));
-        }
-        if self.closed {
-            return Err(Grant::Closed);
-        }
-        if let Some((error, at)) = self.outages.refusal(now, self.limits.fail_at_once) {
-            return Err(Grant::Failed(error, at));
-        }
-        let place = self.waiters.join(former, deadline, waker);
-        self.settle(now, effects);
-        Ok(place)
+        let answer = if let Some(lent) = self.take(now, effects) {
+            Grant::Connection(lent)
+        } else if self.closed {
+            Grant::Closed
+        } else if let Some((error, at)) = self.outages.refusal(now, self.limits.fail_at_once) {
+            Grant::Failed(error, at)
+        } else {
+            let place = self.waiters.join(former, deadline, waker);
+            self.settle(now, effects);
+            return Ok(place);
+        };
+        effects.waker = Some(waker);
+        Err(answer)
     }
 
     /// An idle connection, whatever that owes.
-    pub(crate) fn take(&mut self, now: Time, effects: &mut Effects<T>) -> Option<Lent<T>> {
+    pub(crate) fn take(&mut self, now: Time, effects: &mut Effects<T, E>) -> Option<Lent<T>> {
         while now >= self.next_due {
             self.expire(now, effects);
         }
@@ -214,7 +218,7 @@ impl<T, E: Clone> State<T, E> {
     }
 
     /// Starts one dial if none is under way and there is room: somebody came who does not wait.
-    pub(crate) fn prepare_one(&mut self, now: Time, effects: &mut Effects<T>) {
+    pub(crate) fn prepare_one(&mut self, now: Time, effects: &mut Effects<T, E>) {
         self.dial(usize::from(self.connecting == 0), now, effects);
     }
 
@@ -228,23 +232,20 @@ impl<T, E: Clone> State<T, E> {
         self.waiters.renew(place, waker)
     }
 
-    /// A waiter goes; what it had been granted is the next one's. Answers with its waker, which is to be dropped
-    /// outside the lock.
-    #[must_use]
-    pub(crate) fn leave(
-        &mut self,
-        place: WaiterId,
-        now: Time,
-        effects: &mut Effects<T>,
-    ) -> Option<Waker> {
+    /// A waiter goes; what it had been granted is the next one's.
+    pub(crate) fn leave(&mut self, place: WaiterId, now: Time, effects: &mut Effects<T, E>) {
         let (grant, waker) = self.waiters.leave(place);
-        if let Some(Grant::Connection(Lent { slot, value })) = grant {
-            // It was not used after all.
-            self.slots.at(slot).uses -= 1;
-            self.home(slot, value, now, effects);
+        effects.waker = waker;
+        match grant {
+            Some(Grant::Connection(Lent { slot, value })) => {
+                // It was not used after all.
+                self.slots.at(slot).uses -= 1;
+                self.home(slot, value, now, effects);
+            }
+            // An error needs no passing on: all who waited were told, and whoever came later has a dial of his own.
+            Some(Grant::Failed(error, _)) => effects.error = Some(error),
+            Some(Grant::Expired | Grant::Closed) | None => {}
         }
-        // An error needs no passing on: all who waited were told, and whoever came later has a dial of his own.
-        waker
     }
 }
 
@@ -281,10 +282,16 @@ impl<T, E: Clone> State<T, E> {
     }
 
     /// The whole path in: to the oldest waiter, else to the idle set, unless its time has come.
-    pub(crate) fn give_back(&mut self, id: SlotId, value: T, now: Time, effects: &mut Effects<T>) {
+    pub(crate) fn give_back(
+        &mut self,
+        id: SlotId,
+        value: T,
+        now: Time,
+        effects: &mut Effects<T, E>,
+    ) {
         self.slots.at(id).idle_since = now;
         if !self.outages.is_over() {
-            self.outages.proven();
+            effects.error = self.outages.proven();
             self.settle(now, effects);
         }
         if now >= self.next_due {
@@ -303,7 +310,13 @@ impl<T, E: Clone> State<T, E> {
     }
 
     /// Puts an inspected one back; being looked at is not a use, so its idle time goes on.
-    pub(crate) fn put_back(&mut self, id: SlotId, value: T, now: Time, effects: &mut Effects<T>) {
+    pub(crate) fn put_back(
+        &mut self,
+        id: SlotId,
+        value: T,
+        now: Time,
+        effects: &mut Effects<T, E>,
+    ) {
         self.home(id, value, now, effects);
     }
 
@@ -318,7 +331,7 @@ impl<T, E: Clone> State<T, E> {
     }
 
     /// A connection's socket is closed.
-    pub(crate) fn closed(&mut self, id: SlotId, now: Time, effects: &mut Effects<T>) {
+    pub(crate) fn closed(&mut self, id: SlotId, now: Time, effects: &mut Effects<T, E>) {
         debug_assert_eq!(self.slots.get(id).phase, Phase::Closing);
         self.slots.release(id);
         self.closing -= 1;
@@ -326,7 +339,7 @@ impl<T, E: Clone> State<T, E> {
     }
 
     /// A connection in use is the user's for good.
-    pub(crate) fn detach(&mut self, id: SlotId, now: Time, effects: &mut Effects<T>) {
+    pub(crate) fn detach(&mut self, id: SlotId, now: Time, effects: &mut Effects<T, E>) {
         self.discard(id);
         self.closed(id, now, effects);
     }
@@ -341,9 +354,9 @@ impl<T, E: Clone> State<T, E> {
         value: T,
         now: Time,
         random: u64,
-        effects: &mut Effects<T>,
+        effects: &mut Effects<T, E>,
     ) {
-        effects.pause = self.outages.connected(now, random);
+        (effects.pause, effects.error) = self.outages.connected(now, random);
         let expires = self.limits.expiry(now, random);
         let slot = self.slots.at(id);
         debug_assert_eq!(slot.phase, Phase::Connecting);
@@ -369,12 +382,12 @@ impl<T, E: Clone> State<T, E> {
         permanent: bool,
         now: Time,
         random: u64,
-        effects: &mut Effects<T>,
+        effects: &mut Effects<T, E>,
     ) {
         self.free_dial(id);
-        effects.pause = self
-            .outages
-            .failed(error.clone(), permanent, false, now, random);
+        (effects.pause, effects.error) =
+            self.outages
+                .failed(error.clone(), permanent, false, now, random);
         if permanent || self.limits.fail_at_once {
             self.tell_all(|| Grant::Failed(error.clone(), now), effects);
         }
@@ -387,17 +400,18 @@ impl<T, E: Clone> State<T, E> {
         error: E,
         now: Time,
         random: u64,
-        effects: &mut Effects<T>,
+        effects: &mut Effects<T, E>,
     ) {
-        effects.pause = self.outages.failed(error.clone(), false, true, now, random);
+        (effects.pause, effects.error) =
+            self.outages.failed(error.clone(), false, true, now, random);
         if self.limits.fail_at_once {
             self.tell_all(|| Grant::Failed(error.clone(), now), effects);
         }
     }
 
     /// A pause after a failure is over.
-    pub(crate) fn pause_over(&mut self, pause: &Pause, now: Time, effects: &mut Effects<T>) {
-        self.outages.pause_over(pause);
+    pub(crate) fn pause_over(&mut self, pause: &Pause, now: Time, effects: &mut Effects<T, E>) {
+        effects.error = self.outages.pause_over(pause);
         self.settle(now, effects);
     }
 
@@ -416,7 +430,7 @@ impl<T, E: Clone> State<T, E> {
 // Time passes.
 impl<T, E: Clone> State<T, E> {
     /// Gives up what is due, at most a batch of it, and answers when there is more to do.
-    pub(crate) fn expire(&mut self, now: Time, effects: &mut Effects<T>) -> Time {
+    pub(crate) fn expire(&mut self, now: Time, effects: &mut Effects<T, E>) -> Time {
         let batch = effects.close.len() + BATCH;
         while effects.close.len() < batch
             && let Some(&(at, id)) = self.lifetimes.first()
@@ -444,7 +458,7 @@ impl<T, E: Clone> State<T, E> {
     }
 
     /// No new checkouts; what is idle is given up, and who waits is told.
-    pub(crate) fn close(&mut self, effects: &mut Effects<T>) {
+    pub(crate) fn close(&mut self, effects: &mut Effects<T, E>) {
         self.closed = true;
         while let Some(id) = self.idle.oldest() {
             self.reap(id, effects);
@@ -511,7 +525,7 @@ impl<T, E: Clone> State<T, E> {
         slot.uses = slot.uses.saturating_add(1);
     }
 
-    fn home(&mut self, id: SlotId, value: T, now: Time, effects: &mut Effects<T>) {
+    fn home(&mut self, id: SlotId, value: T, now: Time, effects: &mut Effects<T, E>) {
         if self.closed || now >= self.slots.get(id).expires {
             self.discard(id);
             effects.close.push(Lent { slot: id, value });
@@ -535,7 +549,7 @@ impl<T, E: Clone> State<T, E> {
     }
 
     /// Gives up an idle connection.
-    fn reap(&mut self, id: SlotId, effects: &mut Effects<T>) {
+    fn reap(&mut self, id: SlotId, effects: &mut Effects<T, E>) {
         let value = self.take_out(id);
         self.discard(id);
         effects.close.push(Lent { slot: id, value });
@@ -553,14 +567,14 @@ impl<T, E: Clone> State<T, E> {
         }
     }
 
-    fn lower_due(&mut self, due: Time, effects: &mut Effects<T>) {
+    fn lower_due(&mut self, due: Time, effects: &mut Effects<T, E>) {
         if due < self.next_due {
             self.next_due = due;
             effects.nudge = true;
         }
     }
 
-    fn tell_all(&mut self, grant: impl Fn() -> Grant<T, E>, effects: &mut Effects<T>) {
+    fn tell_all(&mut self, grant: impl Fn() -> Grant<T, E>, effects: &mut Effects<T, E>) {
         // Whether a deadline has passed does not matter to somebody who gets no connection.
         while self
             .waiters
@@ -570,7 +584,7 @@ impl<T, E: Clone> State<T, E> {
     }
 
     /// Demand less supply: starts as many dials as are wanted and not yet under way.
-    fn settle(&mut self, now: Time, effects: &mut Effects<T>) {
+    fn settle(&mut self, now: Time, effects: &mut Effects<T, E>) {
         let demand = self.waiters.queued() + self.limits.min_idle.saturating_sub(self.idle.len());
         if demand > self.connecting {
             self.dial(demand - self.connecting, now, effects);
@@ -578,7 +592,7 @@ impl<T, E: Clone> State<T, E> {
     }
 
     /// Starts up to `wanted` dials, as far as the limits and an outage allow.
-    fn dial(&mut self, wanted: usize, now: Time, effects: &mut Effects<T>) {
+    fn dial(&mut self, wanted: usize, now: Time, effects: &mut Effects<T, E>) {
         let most = self.outages.most_dials(now, self.limits.max_connecting);
         let room = self.limits.max_size - self.slots.used();
         let started = if self.closed {
@@ -618,7 +632,7 @@ impl Limits {
     }
 }
 
-impl<T> Effects<T> {
+impl<T, E> Effects<T, E> {
     pub(crate) fn new() -> Self {
         Self {
             wake: Wakers::default(),
@@ -626,6 +640,8 @@ impl<T> Effects<T> {
             close: Vec::new(),
             pause: None,
             nudge: false,
+            waker: None,
+            error: None,
         }
     }
 }

@@ -2,6 +2,8 @@
 //!
 //! A peer may also accept every connection and close it at once. Then a dial that succeeds proves nothing, so the
 //! outage goes on, on probation: it is over when a connection comes home from a user, or outlives another pause.
+//!
+//! An error is the user's, so whatever forgets one hands it out, to be dropped outside the lock.
 
 use std::time::Duration;
 
@@ -93,24 +95,25 @@ impl<E: Clone> Outages<E> {
         unused: bool,
         now: Time,
         random: u64,
-    ) -> Option<Pause> {
+    ) -> (Option<Pause>, Option<E>) {
         let phase = if unused {
             Phase::Dropping
         } else {
             Phase::Failing
         };
-        let failures = match &mut self.current {
-            // Dials that began together fail together; that is one failure.
+        let former = self.current.take();
+        // Dials that began together fail together; that is one failure.
+        let (failures, retry_at) = match &former {
             Some(outage) if now < outage.retry_at && outage.phase != Phase::Probation => {
-                (outage.error, outage.at, outage.permanent, outage.phase) =
-                    (error, now, permanent, phase);
-                return None;
+                (outage.failures, Some(outage.retry_at))
             }
-            Some(outage) => outage.failures.saturating_add(1),
-            None => 1,
+            Some(outage) => (outage.failures.saturating_add(1), None),
+            None => (1, None),
         };
-        let pause = self.pause(failures, random);
-        let retry_at = now.after(pause.wait);
+        let pause = retry_at.is_none().then(|| self.pause(failures, random));
+        let retry_at = retry_at
+            .or(pause.as_ref().map(|pause| now.after(pause.wait)))
+            .unwrap_or(now);
         self.current = Some(Outage {
             error,
             at: now,
@@ -119,47 +122,49 @@ impl<E: Clone> Outages<E> {
             phase,
             retry_at,
         });
-        Some(pause)
+        (pause, former.map(|outage| outage.error))
     }
 
     /// A dial succeeded.
-    pub(super) fn connected(&mut self, now: Time, random: u64) -> Option<Pause> {
+    pub(super) fn connected(&mut self, now: Time, random: u64) -> (Option<Pause>, Option<E>) {
         let failures = match &self.current {
-            Some(outage) if outage.phase == Phase::Probation => return None,
+            Some(outage) if outage.phase == Phase::Probation => return (None, None),
             Some(outage) if outage.phase == Phase::Dropping => outage.failures,
-            _ => {
-                self.current = None;
-                return None;
-            }
+            _ => return (None, self.end()),
         };
         let pause = self.pause(failures, random);
         if let Some(outage) = &mut self.current {
             outage.phase = Phase::Probation;
             outage.retry_at = now.after(pause.wait);
         }
-        Some(pause)
+        (Some(pause), None)
     }
 
     /// A user gave a connection back.
-    pub(super) fn proven(&mut self) {
-        if self
-            .current
-            .as_ref()
-            .is_some_and(|outage| outage.phase != Phase::Failing)
-        {
-            self.current = None;
+    pub(super) fn proven(&mut self) -> Option<E> {
+        match &self.current {
+            Some(outage) if outage.phase != Phase::Failing => self.end(),
+            _ => None,
         }
     }
 
-    pub(super) fn pause_over(&mut self, pause: &Pause) {
-        match &mut self.current {
-            Some(outage) if pause.number == self.pauses => match outage.phase {
-                Phase::Probation => self.current = None,
+    pub(super) fn pause_over(&mut self, pause: &Pause) -> Option<E> {
+        let outage = self
+            .current
+            .as_mut()
+            .filter(|_| pause.number == self.pauses)?;
+        match outage.phase {
+            Phase::Probation => self.end(),
+            Phase::Failing | Phase::Dropping => {
                 // Not `now`: a later reading of the coarse clock could be earlier, and nobody would ever dial.
-                Phase::Failing | Phase::Dropping => outage.retry_at = Time::START,
-            },
-            _ => {}
+                outage.retry_at = Time::START;
+                None
+            }
         }
+    }
+
+    fn end(&mut self) -> Option<E> {
+        self.current.take().map(|outage| outage.error)
     }
 
     /// Whether this is the pause that somebody still waits for.

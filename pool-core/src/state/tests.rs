@@ -152,7 +152,7 @@ impl World {
 
     fn step<R>(
         &mut self,
-        change: impl FnOnce(&mut Tested, Time, &mut Effects<Connection>) -> R,
+        change: impl FnOnce(&mut Tested, Time, &mut Effects<Connection, &'static str>) -> R,
     ) -> R {
         let mut effects = Effects::new();
         let queue = self.state.waiters.queue();
@@ -301,7 +301,7 @@ impl World {
             Op::Leave(which) => {
                 if let Some(caller) = pick(&mut self.callers, which) {
                     let place = caller.place;
-                    drop(self.step(|state, now, effects| state.leave(place, now, effects)));
+                    self.step(|state, now, effects| state.leave(place, now, effects));
                 }
             }
             Op::CheckIn(which) => {
@@ -468,7 +468,7 @@ impl World {
                     Ok(_) => {}
                     Err(_) => {
                         let place = caller.place;
-                        drop(self.step(|state, now, effects| state.leave(place, now, effects)));
+                        self.step(|state, now, effects| state.leave(place, now, effects));
                     }
                 }
             }
@@ -694,7 +694,7 @@ fn a_dial_nobody_needs_is_not_started_and_one_under_way_is_pooled() {
     assert_eq!(world.dials.len(), 2);
     while let Some(caller) = world.callers.pop() {
         let place = caller.place;
-        drop(world.step(|state, now, effects| state.leave(place, now, effects)));
+        world.step(|state, now, effects| state.leave(place, now, effects));
     }
     while let Some(dial) = world.dials.pop() {
         world.connected(dial);
