@@ -204,7 +204,7 @@ impl<M: Manager> Future for CheckoutOwned<M> {
     }
 }
 
-impl<M: Manager, H: Borrow<Arc<Shared<M>>>> Acquire<M, H> {
+impl<M: Manager, H: Borrow<Arc<Shared<M>>> + Clone> Acquire<M, H> {
     fn new(home: H, limit: Option<Duration>) -> Self {
         let waiter = Waiter {
             home: Some(home),
@@ -226,12 +226,12 @@ impl<M: Manager, H: Borrow<Arc<Shared<M>>>> Acquire<M, H> {
             return self.poll_queued(cx);
         }
         let this = self.as_mut().project();
-        let shared = this.waiter.shared();
-        while let Some(Lent { slot, value }) = shared.check_out() {
-            if let Some(live) = shared.vet(slot, value) {
-                return Poll::Ready(Ok(Lease::new(this.waiter.finish(), slot, live)));
+        while let Some(lent) = this.waiter.shared().check_out() {
+            if let Some(lease) = this.waiter.accept(lent) {
+                return Poll::Ready(Ok(lease));
             }
         }
+        let shared = this.waiter.shared();
         if let Some(limit) = *this.limit {
             *this.deadline = shared.clock.exact().after(limit);
         }
@@ -285,8 +285,8 @@ impl<M: Manager, H: Borrow<Arc<Shared<M>>>> Acquire<M, H> {
         let this = self.as_mut().project();
         let shared = this.waiter.shared();
         let error = match grant {
-            Grant::Connection(Lent { slot, value }) => match shared.vet(slot, value) {
-                Some(live) => return Poll::Ready(Ok(Lease::new(this.waiter.finish(), slot, live))),
+            Grant::Connection(lent) => match this.waiter.accept(lent) {
+                Some(lease) => return Poll::Ready(Ok(lease)),
                 // Dead on arrival: back to the place he had.
                 None => return self.request(cx),
             },
@@ -354,6 +354,20 @@ impl<M: Manager, H: Borrow<Arc<Shared<M>>>> Waiter<M, H> {
             self.shared()
                 .update(|state, now, effects| state.leave(place, now, effects));
         }
+    }
+
+    /// Ends the wait with this connection, unless it is dead.
+    #[inline]
+    fn accept(&mut self, lent: Lent<Live<M::Connection>>) -> Option<Lease<M, H>>
+    where
+        H: Clone,
+    {
+        let mut lease = Lease::unjudged(self.finish(), lent.slot, lent.value);
+        if lease.vet() {
+            return Some(lease);
+        }
+        self.home = Some(lease.home().clone());
+        None
     }
 
     /// Ends the wait and answers with the hold on the pool.

@@ -151,8 +151,9 @@ impl<M: Manager> Pool<M> {
                     false => TryCheckoutError::Empty(status),
                 });
             };
-            if let Some(live) = shared.vet(slot, value) {
-                return Ok(Pooled::new(Lease::new(shared, slot, live)));
+            let mut lease = Lease::unjudged(shared, slot, value);
+            if lease.vet() {
+                return Ok(Pooled::new(lease));
             }
         }
     }

@@ -15,7 +15,7 @@ use tokio::sync::watch;
 use crate::clock::{self, Clock};
 use crate::config::Config;
 use crate::error::{ConnectError, ConnectFailure};
-use crate::manager::{Manager, Recycle};
+use crate::manager::Manager;
 use crate::pooled::Lease;
 use crate::state::{Counts, Effects, Lent, SlotId, SlotInfo, State, Time};
 use crate::status::Status;
@@ -94,7 +94,7 @@ impl<M: Manager> Shared<M> {
         answer
     }
 
-    fn perform(self: &Arc<Self>, effects: Owed<M>) {
+    pub(crate) fn perform(self: &Arc<Self>, effects: Owed<M>) {
         for waker in effects.wake {
             // A waker is the user's, and may panic; the others must be called all the same.
             let _ = catch_unwind(AssertUnwindSafe(|| waker.wake()));
@@ -124,28 +124,10 @@ impl<M: Manager> Shared<M> {
         self.lock().check_out(now)
     }
 
-    /// Looks at a connection before it is handed out. One that was dropped is given up.
-    #[inline]
-    pub(crate) fn vet(
-        self: &Arc<Self>,
-        slot: SlotId,
-        live: Live<M::Connection>,
-    ) -> Option<Live<M::Connection>> {
-        // Not reusable until judged: should the probe panic, dropping the lease gives the connection up.
-        let mut lease = Lease::unjudged(self, slot, live);
-        let live = lease.live_mut();
-        live.unwatch();
-        if self.manager.is_dropped(&mut live.connection) {
-            self.note_dropped(slot, 1);
-            return None;
-        }
-        Some(lease.into_live())
-    }
-
     /// The peer closed a connection, which counts as a failed dial if it was of no use until then. `handed_out` is how
     /// often a connection on this way has left the idle set without having been used.
     #[cold]
-    fn note_dropped(self: &Arc<Self>, slot: SlotId, handed_out: u32) {
+    pub(crate) fn note_dropped(self: &Arc<Self>, slot: SlotId, handed_out: u32) {
         let info = self.info(slot);
         if info.uses <= handed_out {
             let (error, random) = (Arc::new(ConnectError::Dropped), self.random(info.id));
@@ -176,49 +158,9 @@ impl<M: Manager> Shared<M> {
         }
     }
 
-    /// The way home of a connection whose user is content with it.
-    #[inline]
-    pub(crate) fn check_in(self: &Arc<Self>, slot: SlotId, live: Live<M::Connection>) {
-        let mut lease = Lease::unjudged(self, slot, live);
-        match self.manager.recycle(&mut lease.live_mut().connection) {
-            Recycle::Keep => self.make_available(lease),
-            Recycle::Discard => drop(lease),
-            Recycle::Reset => {
-                let lease = Lease::unjudged(Arc::clone(self), slot, lease.into_live());
-                tasks::reset::spawn(lease);
-            }
-        }
-    }
-
-    /// Offers a connection to whoever waits, else lets it lie idle under watch.
-    #[inline]
-    pub(crate) fn make_available(self: &Arc<Self>, mut lease: Lease<M, &Arc<Self>>) {
-        if !self.is_alive(lease.live_mut()) {
-            return drop(lease);
-        }
-        let slot = lease.slot();
-        let live = lease.into_live();
-        let letter = live.letter();
-        let now = self.clock.coarse();
-        let mut state = self.lock();
-        let stirred = self.has_stirred(&live);
-        let returned = state.check_in(slot, live, now);
-        if let Err(live) = returned {
-            let mut effects = Effects::new();
-            state.give_back(slot, live, now, &mut effects);
-            drop(state);
-            self.perform(effects);
-        } else {
-            drop(state);
-        }
-        if stirred {
-            self.inbox.tell(letter);
-        }
-    }
-
     /// Looks at a connection that is to lie idle, and has it watched if there is somebody to hear of it.
     #[inline]
-    fn is_alive(&self, live: &mut Live<M::Connection>) -> bool {
+    pub(crate) fn is_alive(&self, live: &mut Live<M::Connection>) -> bool {
         match self.config.maintenance {
             true => live.watch(&self.manager).is_pending(),
             false => !self.manager.is_dropped(&mut live.connection),
@@ -227,7 +169,7 @@ impl<M: Manager> Shared<M> {
 
     /// Whether the peer of a watched connection has moved; to be asked under the lock.
     #[inline]
-    fn has_stirred(&self, live: &Live<M::Connection>) -> bool {
+    pub(crate) fn has_stirred(&self, live: &Live<M::Connection>) -> bool {
         self.config.maintenance && live.has_stirred()
     }
 
@@ -237,21 +179,8 @@ impl<M: Manager> Shared<M> {
             return;
         };
         let mut lease = Lease::unjudged(self, slot, live);
-        let alive = catch_unwind(AssertUnwindSafe(|| self.is_alive(lease.live_mut())));
-        if !alive.unwrap_or(false) {
-            self.note_dropped(slot, 0);
-            return drop(lease);
-        }
-        let live = lease.into_live();
-        let letter = live.letter();
-        let stirred = self.update(|state, now, effects| {
-            let stirred = self.has_stirred(&live);
-            state.put_back(slot, live, now, effects);
-            stirred
-        });
-        if stirred {
-            self.inbox.tell(letter);
-        }
+        // The maintenance task must survive a manager that panics; the connection does not.
+        let _ = catch_unwind(AssertUnwindSafe(|| lease.put_back()));
     }
 
     /// Gives a connection up.

@@ -251,10 +251,10 @@ impl<T, E: Clone> State<T, E> {
 
 // A connection comes home.
 impl<T, E: Clone> State<T, E> {
-    /// The hot path in: makes the connection idle, if that owes nothing to the world. Otherwise answers with it, and
-    /// [`give_back`](Self::give_back) will take it.
+    /// The hot path in: takes the connection and makes it idle, if that owes nothing to the world. Otherwise leaves it
+    /// for [`give_back`](Self::give_back).
     #[inline]
-    pub(crate) fn check_in(&mut self, id: SlotId, value: T, now: Time) -> Result<(), T> {
+    pub(crate) fn check_in(&mut self, id: SlotId, value: &mut Option<T>, now: Time) -> bool {
         // The first above `min_idle` may bring a deadline that the maintenance task does not know.
         let news = self.idle.len() == self.limits.min_idle && {
             let since = self
@@ -272,13 +272,13 @@ impl<T, E: Clone> State<T, E> {
             || now >= self.next_due
             || now >= slot.expires
         {
-            return Err(value);
+            return false;
         }
         slot.idle_since = now;
-        slot.value = Some(value);
+        slot.value = value.take();
         self.in_use -= 1;
         self.idle.push_newest(&mut self.slots, id);
-        Ok(())
+        true
     }
 
     /// The whole path in: to the oldest waiter, else to the idle set, unless its time has come.

@@ -237,7 +237,9 @@ impl World {
 
     fn give_back(&mut self, lent: Lent<Connection>) {
         let Lent { slot, value } = lent;
-        if let Err(value) = self.state.check_in(slot, value, self.now) {
+        let mut value = Some(value);
+        if !self.state.check_in(slot, &mut value, self.now) {
+            let value = value.expect("it was left");
             self.step(|state, now, effects| state.give_back(slot, value, now, effects));
         }
     }

@@ -15,8 +15,7 @@ pub(crate) fn spawn<M: Manager>(mut lease: Lease<M, Arc<Shared<M>>>) {
     runtime.spawn(async move {
         let reset = async { shared.manager.reset(&mut lease.live_mut().connection).await };
         if let Ok(Ok(())) = clock::timeout(shared.config.reset_timeout, reset).await {
-            let slot = lease.slot();
-            shared.make_available(Lease::unjudged(&shared, slot, lease.into_live()));
+            lease.make_available();
         }
     });
 }
