@@ -1,0 +1,166 @@
+//! The report for a person at a terminal.
+
+use std::fmt::Write;
+
+use super::{PolicyReport, Report, StoryReport, milliseconds};
+
+/// The lines of all stories, and whether the claims hold.
+pub(crate) fn render(report: &Report) -> String {
+    let mut text = String::new();
+    for story in &report.stories {
+        let _ = writeln!(text, "{}", render_story(story));
+    }
+    if !report.claims.is_empty() {
+        let _ = writeln!(text, "What was expected");
+        for claim in &report.claims {
+            let verdict = if claim.holds { "holds " } else { "FAILED" };
+            let _ = writeln!(text, "  {verdict}  {}", claim.claim);
+            let _ = writeln!(text, "          {}", claim.seen);
+        }
+    }
+    for note in &report.notes {
+        let _ = writeln!(text, "Note: {note}");
+    }
+    text
+}
+
+/// One story's rows, and what was seen in it.
+pub(crate) fn render_story(story: &StoryReport) -> String {
+    let mut rows = vec![heading(story)];
+    rows.extend(story.policies.iter().map(row));
+    let mut text = format!("{}\n", story.title);
+    text.push_str(&align(&rows));
+    for line in wrap(&story.seen, 110) {
+        let _ = writeln!(text, "  {line}");
+    }
+    text
+}
+
+fn heading(story: &StoryReport) -> Vec<String> {
+    let close_wait = match story.close_wait_side {
+        "server" => "CLOSE_WAIT there",
+        _ => "CLOSE_WAIT",
+    };
+    [
+        "order",
+        "policy",
+        close_wait,
+        "at end",
+        "socket-s",
+        "open",
+        "dialled",
+        "dead",
+        "lost",
+        "of",
+        "FIN-close p50",
+        "max",
+        "idle CPU",
+    ]
+    .map(String::from)
+    .into()
+}
+
+fn row(policy: &PolicyReport) -> Vec<String> {
+    let summary = policy.fin_to_close_ms;
+    let mut max = or_dash(summary.map(|summary| milliseconds(summary.max)));
+    // Those that were never closed count with their age so far.
+    if policy.never_closed.is_some_and(|unclosed| unclosed > 0) {
+        max = format!(">{max}");
+    }
+    let socket_seconds = policy.close_wait_socket_seconds;
+    vec![
+        policy.order.into(),
+        policy.policy.into(),
+        or_dash(policy.close_wait_max),
+        or_dash(policy.close_wait_at_end),
+        or_dash(socket_seconds.map(|sum| format!("{sum:.1}"))),
+        or_dash(policy.open_at_end),
+        policy.dialled.to_string(),
+        policy.dead_handed_out.to_string(),
+        policy.requests_lost.to_string(),
+        policy.requests.to_string(),
+        or_dash(summary.map(|summary| milliseconds(summary.p50))),
+        max,
+        or_dash(policy.idle_cpu_ms.map(milliseconds)),
+    ]
+}
+
+/// The value, or a dash for what nobody could see.
+pub(crate) fn or_dash<T: ToString>(value: Option<T>) -> String {
+    value.map_or_else(|| "-".into(), |value| value.to_string())
+}
+
+/// Two columns of words to the left, the numbers after them to the right.
+pub(crate) fn align(rows: &[Vec<String>]) -> String {
+    let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
+    let width = |column: usize| {
+        let cells = rows.iter().filter_map(|row| row.get(column));
+        cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
+    };
+    let widths: Vec<_> = (0..columns).map(width).collect();
+    let mut text = String::new();
+    for row in rows {
+        let mut line = String::new();
+        for (column, (cell, &width)) in row.iter().zip(&widths).enumerate() {
+            let _ = match column {
+                0 | 1 => write!(line, "  {cell:<width$}"),
+                _ => write!(line, "  {cell:>width$}"),
+            };
+        }
+        let _ = writeln!(text, "{}", line.trim_end());
+    }
+    text
+}
+
+/// Lines of at most `width` characters.
+fn wrap(text: &str, width: usize) -> Vec<String> {
+    let mut lines = vec![String::new()];
+    for word in text.split_whitespace() {
+        let line = lines.last_mut().expect("there is always one");
+        if line.is_empty() {
+            line.push_str(word);
+        } else if line.chars().count() + 1 + word.chars().count() <= width {
+            line.push(' ');
+            line.push_str(word);
+        } else {
+            lines.push(word.into());
+        }
+    }
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::tests::synthetic;
+
+    #[test]
+    fn every_number_stands_under_its_heading() {
+        let rows = [["order", "policy", "max"], ["lifo", "nothing", "49"]];
+        let rows: Vec<_> = rows.map(|row| row.map(String::from).to_vec()).into();
+        assert_eq!(
+            align(&rows),
+            "  order  policy   max\n  lifo   nothing   49\n"
+        );
+    }
+
+    #[test]
+    fn the_table_names_what_failed_and_what_was_not_seen() {
+        let text = render(&synthetic());
+        assert!(
+            text.contains("FAILED  None was left.\n          49 were left."),
+            "{text}"
+        );
+        assert!(text.contains(">1.2 s"), "{text}");
+        let blind = text
+            .lines()
+            .find(|line| line.contains("watch"))
+            .expect("listed");
+        assert!(blind.split_whitespace().any(|cell| cell == "-"), "{text}");
+    }
+
+    #[test]
+    fn long_sentences_are_wrapped_between_words() {
+        assert_eq!(wrap("one two three", 8), ["one two", "three"]);
+    }
+}

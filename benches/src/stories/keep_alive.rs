@@ -1,0 +1,90 @@
+//! *Keep-alive*: a server that closes idle connections, and a client that goes quiet and comes back.
+
+use std::collections::BTreeMap;
+
+use pool_core::Order::Lifo;
+use serde_json::json;
+use tokio::time::sleep;
+
+use super::{Case, Means, Plan};
+use crate::client::Client;
+use crate::clock::millis;
+use crate::policy::Policy;
+use crate::report::{PolicyReport, or_unknown};
+use crate::server::Habits;
+
+const NAME: &str = "keep-alive";
+
+pub(super) fn plan(means: &Means) -> Plan {
+    // Five seconds is what servers ship with; everything here is measured in that unit.
+    let own = means.scale.millis(1800, 450);
+    let keep_alive = means.foreign_idle.unwrap_or(own);
+    let late = keep_alive.mul_f64(1.7);
+    let early = keep_alive.mul_f64(0.6);
+    let policies = [
+        Policy::nothing(Lifo),
+        Policy::probe(Lifo),
+        Policy::reap(Lifo, late),
+        Policy::reap(Lifo, early).named(
+            "reap-first",
+            "closed by age before the server does: you must know its timeout",
+        ),
+        Policy::probe_and_reap(Lifo, late),
+        Policy::watch(Lifo),
+        Policy::ours(Lifo, late),
+    ];
+    let size = means.connections(20, policies.len());
+    let cases = policies.map(|policy| {
+        let habits = Habits::closing_idle_after(Some(keep_alive));
+        Case::new(policy, habits, move |client| async move {
+            let Client { tally, .. } = &*client;
+            let pool = client.pool(size);
+            client.burst(&pool, size).await;
+            sleep(keep_alive.mul_f64(1.2)).await;
+            // Every FIN has arrived; nobody wants anything.
+            tally.stay_quiet(keep_alive.mul_f64(1.1)).await;
+            client.burst(&pool, size).await;
+            client.burst(&pool, size).await;
+            sleep(keep_alive.mul_f64(0.3)).await;
+            vec![pool]
+        })
+    });
+    Plan {
+        name: NAME,
+        title: "Keep-alive",
+        setup: format!(
+            "{size} connections are used at once. {}{}. The client stays quiet for 2.3 times as long and then comes \
+             back with {size} requests at once, twice.",
+            means.server_closes(keep_alive),
+            match means.foreign_idle {
+                None => " (5 s in the wild, scaled down)",
+                Some(_) => "",
+            },
+        ),
+        close_wait_at_server: false,
+        takes: keep_alive.mul_f64(2.6),
+        parameters: BTreeMap::from([
+            ("connections", json!(size)),
+            ("server_idle_timeout_ms", json!(millis(keep_alive))),
+            ("idle_timeout_ms", json!(millis(late))),
+            ("idle_timeout_first_ms", json!(millis(early))),
+        ]),
+        cases: cases.into(),
+        seen,
+    }
+}
+
+fn seen(policies: &[PolicyReport]) -> String {
+    let [nothing, probe, ours] = ["nothing", "probe", "watch+reap"]
+        .map(|name| PolicyReport::find(policies, "lifo", name).expect("planned above"));
+    format!(
+        "Without a look at them, {} dead connections were handed out. A probe at checkout hands out {}, yet {} \
+         sockets lay in CLOSE_WAIT until somebody asked. The watcher closed each within {} of its FIN and \
+         handed out {} dead.",
+        nothing.dead_handed_out,
+        probe.dead_handed_out,
+        or_unknown(probe.close_wait_max),
+        ours.slowest_close(),
+        ours.dead_handed_out,
+    )
+}

@@ -1,0 +1,252 @@
+//! The lab as a user runs it. What is asserted of times is ten times as loose as what the lab itself expects, for
+//! machines that are busy with other tests.
+
+use std::path::PathBuf;
+use std::process::{Command, Output};
+
+use serde_json::Value;
+
+fn lab(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_lab"))
+        .args(arguments)
+        .output()
+        .expect("the lab was built")
+}
+
+/// A folder of this test's own, which is gone before and after it.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new(name: &str) -> Self {
+        let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(name);
+        let _ = std::fs::remove_dir_all(&folder);
+        Self(folder)
+    }
+
+    fn path(&self) -> &str {
+        self.0.to_str().expect("a path in UTF-8")
+    }
+
+    fn report(&self) -> Value {
+        let text = std::fs::read_to_string(self.0.join("report.json")).expect("a report");
+        serde_json::from_str(&text).expect("JSON")
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+fn policy<'a>(report: &'a Value, story: &str, order: &str, policy: &str) -> &'a Value {
+    let stories = report["stories"].as_array().expect("a list");
+    let story = stories.iter().find(|told| told["name"] == story);
+    let policies = story.expect("told")["policies"].as_array().expect("a list");
+    policies
+        .iter()
+        .find(|report| report["order"] == order && report["policy"] == policy)
+        .unwrap_or_else(|| panic!("{order} {policy} is missing"))
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_quick_run_tells_all_five_stories_and_shows_what_the_watcher_is_for() {
+    let folder = Folder::new("quick");
+    let output = lab(&["--quick", "--out", folder.path()]);
+    let stdout = String::from_utf8_lossy(&output.stdout);
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{stdout}{stderr}");
+    assert!(stdout.contains("report.html"), "{stdout}");
+    assert!(stderr.contains("burst-on-a-stack"), "{stderr}");
+    assert!(!stderr.contains('\r'), "no terminal, no clock: {stderr}");
+
+    let report = folder.report();
+    assert_eq!(report["schema"], 1);
+    let names: Vec<_> = report["stories"]
+        .as_array()
+        .expect("a list")
+        .iter()
+        .map(|story| story["name"].as_str().expect("a name"))
+        .collect();
+    assert_eq!(
+        names,
+        [
+            "keep-alive",
+            "crawler",
+            "burst-on-a-stack",
+            "slow-acceptor",
+            "race"
+        ]
+    );
+
+    let burst = |order, name| policy(&report, "burst-on-a-stack", order, name);
+    for name in ["nothing", "probe"] {
+        let left = burst("lifo", name)["close_wait_at_end"].as_u64();
+        assert!(left > Some(40), "{name} left {left:?}");
+    }
+    for name in ["watch", "watch+reap"] {
+        let watched = burst("lifo", name);
+        assert_eq!(watched["close_wait_at_end"], 0, "{name}");
+        assert_eq!(watched["never_closed"], 0, "{name}");
+        assert_eq!(watched["dead_handed_out"], 0, "{name}");
+        let slowest = watched["fin_to_close_ms"]["max"].as_f64();
+        assert!(
+            slowest.expect("the server closed") < 1000.0,
+            "{name}: {slowest:?}"
+        );
+        let longest = watched["close_wait_longest_ms"].as_f64();
+        assert!(longest.expect("the table") < 1000.0, "{name}: {longest:?}");
+        let looks = watched["watch_polls"].as_u64().expect("a count");
+        let causes = ["check_ins", "dialled", "fins"].map(|name| watched[name].as_u64());
+        let causes: u64 = causes.into_iter().flatten().sum();
+        assert!(
+            looks <= 2 * causes,
+            "{name} scanned: {looks} looks for {causes} causes"
+        );
+    }
+    let open = |order| burst(order, "patient-server")["open_at_end"].as_u64();
+    assert!(open("fifo") > open("lifo"), "a queue never shrinks");
+
+    for story in ["keep-alive", "crawler", "race"] {
+        assert_eq!(
+            policy(&report, story, "lifo", "watch+reap")["dead_handed_out"],
+            0,
+            "{story}"
+        );
+    }
+    assert!(policy(&report, "keep-alive", "lifo", "nothing")["dead_handed_out"].as_u64() > Some(0));
+    assert!(policy(&report, "race", "lifo", "nothing")["requests_lost"].as_u64() > Some(0));
+    let sessions = policy(&report, "crawler", "lifo", "probe-per-request");
+    assert!(
+        sessions["close_wait_at_end"].as_u64() > Some(100),
+        "{}",
+        sessions["remotes"]
+    );
+    let slow = |name| policy(&report, "slow-acceptor", "lifo", name)["close_wait_max"].as_u64();
+    assert!(slow("redial-backlog-1024") > slow("paced-backlog-1024"));
+
+    let html = std::fs::read_to_string(folder.0.join("report.html")).expect("a report");
+    assert!(
+        html.contains("<svg") && !html.contains("http"),
+        "self-contained"
+    );
+}
+
+#[test]
+fn bad_input_is_named_with_a_remedy_and_exits_with_2() {
+    for (arguments, wrong, remedy) in [
+        (&["--fast"][..], "--fast", "--help"),
+        (&["--story", "rats"], "rats", "race"),
+        (
+            &["--server", "localhost:80"],
+            "localhost:80",
+            "tcp://HOST:PORT",
+        ),
+        (
+            &["--server", "tcp://localhost"],
+            "the port is missing",
+            "tcp://HOST:PORT",
+        ),
+        (&["--send", "PING"], "--server", "tcp://HOST:PORT"),
+        (&["sockets", "--pid", "x"], "x", "--help"),
+        (
+            &["--server", "tcp://127.0.0.1:1"],
+            "tcp://127.0.0.1:1",
+            "is the server running",
+        ),
+    ] {
+        let output = lab(arguments);
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}: {stderr}");
+        assert!(stderr.contains(wrong), "{arguments:?}: {stderr}");
+        assert!(stderr.contains(remedy), "{arguments:?}: {stderr}");
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn the_sockets_of_a_process_are_counted_by_state_and_address() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("loopback");
+    let address = listener.local_addr().expect("bound");
+    let client = std::net::TcpStream::connect(address).expect("loopback");
+    drop(listener.accept().expect("a client"));
+    let output = lab(&["sockets", "--pid", &std::process::id().to_string()]);
+    let stdout = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success());
+    let row = stdout
+        .lines()
+        .find(|line| line.contains(&format!("to   {address}")));
+    let row = row.unwrap_or_else(|| panic!("{address} is missing:\n{stdout}"));
+    assert!(
+        row.contains("CLOSE_WAIT") && row.trim_end().ends_with('1'),
+        "{row}"
+    );
+    drop(client);
+
+    let output = lab(&["sockets", "--pid", "4194304"]);
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(stderr.contains("process 4194304"), "{stderr}");
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn against_a_foreign_server_the_report_says_null_where_only_the_server_knows() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("loopback");
+    let url = format!("tcp://{}", listener.local_addr().expect("bound"));
+    std::thread::spawn(move || {
+        for stream in listener.incoming().map_while(Result::ok) {
+            std::thread::spawn(move || {
+                let _ = stream.set_read_timeout(Some(std::time::Duration::from_millis(700)));
+                let _ = std::io::copy(&mut &stream, &mut std::io::sink());
+            });
+        }
+    });
+    let folder = Folder::new("foreign");
+    let arguments = ["--server", &url, "--idle", "1", "--story", "keep-alive"];
+    let output = lab(&[&arguments[..], &["--out", folder.path()]].concat());
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    let report = folder.report();
+    assert_eq!(report["server"], url);
+    let watched = policy(&report, "keep-alive", "lifo", "watch+reap");
+    assert!(watched["fin_to_close_ms"].is_null() && watched["never_closed"].is_null());
+    assert_eq!(watched["dead_handed_out"], 0);
+    let blind = policy(&report, "keep-alive", "lifo", "nothing");
+    assert!(blind["close_wait_max"].as_u64() > Some(0));
+    assert!(blind["dead_handed_out"].as_u64() > Some(0));
+}
+
+#[cfg(unix)]
+#[test]
+fn ctrl_c_stops_it_cleanly_and_nothing_half_is_written() {
+    let folder = Folder::new("interrupted");
+    let mut lab = Command::new(env!("CARGO_BIN_EXE_lab"))
+        .args(["--story", "race", "--out", folder.path()])
+        .stdout(std::process::Stdio::null())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .expect("the lab was built");
+    // Its first line tells that it listens for the signal.
+    let mut stderr = std::io::BufReader::new(lab.stderr.take().expect("piped"));
+    let mut line = String::new();
+    std::io::BufRead::read_line(&mut stderr, &mut line).expect("readable");
+    std::thread::sleep(std::time::Duration::from_millis(200));
+    let interrupt = Command::new("kill")
+        .args(["-INT", &lab.id().to_string()])
+        .status();
+    assert!(interrupt.expect("there is a kill").success());
+    let mut rest = String::new();
+    std::io::Read::read_to_string(&mut stderr, &mut rest).expect("readable");
+    assert_eq!(
+        lab.wait().expect("it ends").code(),
+        Some(130),
+        "{line}{rest}"
+    );
+    assert!(rest.contains("no report was written"), "{rest}");
+    assert!(!folder.0.exists());
+}
