@@ -519,6 +519,39 @@ async fn a_connect_that_panics_is_an_error_like_any_other() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_dial_that_panics_when_it_is_given_up_is_an_error_and_not_the_end_of_the_pool() {
+    #[derive(Debug, Default)]
+    struct PanicsWhenDropped(AtomicUsize);
+    struct Bomb;
+    impl Drop for Bomb {
+        fn drop(&mut self) {
+            panic!("as told, when dropped");
+        }
+    }
+    impl Manager for PanicsWhenDropped {
+        type Connection = ();
+        type Error = std::convert::Infallible;
+        async fn connect(&self) -> Result<(), Self::Error> {
+            if self.0.fetch_add(1, Ordering::SeqCst) == 0 {
+                let _bomb = Bomb;
+                std::future::pending::<()>().await;
+            }
+            Ok(())
+        }
+        fn is_dropped(&self, (): &mut ()) -> bool {
+            false
+        }
+    }
+    silence_panics();
+    let pool = Pool::builder(PanicsWhenDropped::default())
+        .max_size(1)
+        .build()
+        .unwrap();
+    assert!(pool.checkout().await.is_ok(), "the second dial serves");
+    assert_eq!(pool.status().idle, 1);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_peer_that_hangs_up_on_every_new_connection_is_not_stormed_with_dials() {
     #[derive(Debug, Default)]
     struct HangsUp(AtomicUsize);
@@ -744,9 +777,15 @@ fn an_owned_guard_may_be_dropped_on_any_thread_and_after_its_runtime() {
 
 #[test]
 fn a_caller_outside_the_runtime_is_told_when_the_runtime_shuts_down() {
-    for maintenance in [true, false] {
+    // In the middle of a dial, and in the pause between two.
+    for (gate, maintenance) in [
+        (Gate::Never, true),
+        (Gate::Never, false),
+        (Gate::Error, true),
+        (Gate::Error, false),
+    ] {
         let runtime = tokio::runtime::Runtime::new().unwrap();
-        let pool = Pool::builder(Scripted::connecting([Gate::Never]))
+        let pool = Pool::builder(Scripted::connecting([gate]))
             .runtime(runtime.handle().clone())
             .maintenance(maintenance)
             .build()
@@ -755,7 +794,7 @@ fn a_caller_outside_the_runtime_is_told_when_the_runtime_shuts_down() {
             let pool = pool.clone();
             std::thread::spawn(move || futures::executor::block_on(pool.checkout()).map(drop))
         };
-        while pool.status().connecting == 0 {
+        while pool.manager().peer.dialled() == 0 {
             std::thread::yield_now();
         }
         drop(runtime);

@@ -11,6 +11,7 @@ use crate::error::ConnectError;
 use crate::manager::Manager;
 use crate::shared::Shared;
 use crate::state::{Dial, Pause};
+use crate::tasks::Remote;
 use crate::watch::Live;
 
 /// A slot being filled. Dropped unused, it gives the slot back.
@@ -44,13 +45,14 @@ async fn connect<M: Manager>(permit: Permit<M>) {
 
 /// Waits out the pause after a failed dial; the pool may go meanwhile.
 pub(crate) fn spawn_pause<M: Manager>(shared: &Arc<Shared<M>>, pause: Pause) {
-    let (stopped, pool) = (shared.stopped(), Arc::downgrade(shared));
+    let (stopped, pool) = (shared.stopped(), Remote::new(shared));
     shared.runtime.spawn(async move {
         if unless(stopped, clock::sleep(pause.wait)).await.is_some()
             && let Some(shared) = pool.upgrade()
         {
             shared.update(|state, now, effects| state.pause_over(&pause, now, effects));
         }
+        pool.done();
     });
 }
 
@@ -63,7 +65,11 @@ impl<M: Manager> Permit<M> {
     }
 
     fn failed(mut self, error: ConnectError<M::Error>) {
-        let Dial { slot, id } = self.dial.take().expect("a permit is used once");
+        let dial = self.dial.take().expect("a permit is used once");
+        self.report(dial, error);
+    }
+
+    fn report(&self, Dial { slot, id }: Dial, error: ConnectError<M::Error>) {
         let permanent = match &error {
             ConnectError::Manager(error) => {
                 // A panicking answer is no answer.
@@ -85,11 +91,19 @@ impl<M: Manager> Permit<M> {
 
 impl<M: Manager> Drop for Permit<M> {
     fn drop(&mut self) {
-        if let Some(Dial { slot, .. }) = self.dial.take() {
-            self.shared.lock().abandoned(slot);
-            // A dial ends without a result when the pool stops, or its runtime; the pool cannot go on without one.
-            self.shared.close();
+        let Some(dial) = self.dial.take() else {
+            return;
+        };
+        // What the manager does while it is polled is caught, so this comes from the destructor of its future.
+        if std::thread::panicking() {
+            return self.report(
+                dial,
+                ConnectError::Panicked("a destructor panicked".to_owned()),
+            );
         }
+        self.shared.lock().abandoned(dial.slot);
+        // A dial ends without a result when the pool stops, or its runtime; the pool cannot go on without one.
+        self.shared.close();
     }
 }
 

@@ -5,7 +5,7 @@
 
 use std::future::{Future, poll_fn};
 use std::pin::pin;
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 use std::task::Poll;
 
 use tokio::task::yield_now;
@@ -13,16 +13,17 @@ use tokio::task::yield_now;
 use crate::manager::Manager;
 use crate::shared::Shared;
 use crate::state::Time;
+use crate::tasks::Remote;
 
 /// Connections looked at between two yields.
 const BATCH: usize = 64;
 
 pub(crate) fn spawn<M: Manager>(shared: &Arc<Shared<M>>) {
     let (inbox, stopped) = (Arc::clone(&shared.inbox), shared.stopped());
-    let pool = Maintained(Arc::downgrade(shared));
+    let pool = Remote::new(shared);
     shared.runtime.spawn(async move {
         let mut stopped = pin!(stopped);
-        while let Some(shared) = pool.0.upgrade() {
+        while let Some(shared) = pool.upgrade() {
             let due = shared.maintain().await;
             let mut sleep = pin!(shared.clock.sleep_until(due));
             drop(shared);
@@ -67,17 +68,6 @@ impl<M: Manager> Shared<M> {
                 return due;
             }
             yield_now().await;
-        }
-    }
-}
-
-/// The pool, which cannot go on when its runtime does not: then this is dropped.
-struct Maintained<M: Manager>(Weak<Shared<M>>);
-
-impl<M: Manager> Drop for Maintained<M> {
-    fn drop(&mut self) {
-        if let Some(shared) = self.0.upgrade() {
-            shared.close();
         }
     }
 }
