@@ -13,8 +13,9 @@ use pin_project_lite::pin_project;
 
 use crate::clock::Sleep;
 use crate::error::{CheckoutError, CheckoutTimeout, ConnectError};
+use crate::lease::Lease;
 use crate::manager::Manager;
-use crate::pooled::{Lease, OwnedPooled, Pooled};
+use crate::pooled::{OwnedPooled, Pooled};
 use crate::shared::Shared;
 use crate::state::{Grant, Lent, Time, WaiterId};
 use crate::watch::Live;

@@ -58,7 +58,7 @@
 //! - [`Status`], [`CheckoutError`]: what the pool tells.
 //! - [`manual`]: the design, the reasons of the defaults, how to write a manager.
 //!
-//! Inside, imports run one way: the face names the edge (`shared`, `tasks`, `watch`, `clock`), the edge names the core
+//! Inside, imports run one way: the face names the edge (`shared`, `lease`, `tasks`, `watch`, `clock`), the edge names the core
 //! (`state`), and the core names nothing but `config`.
 
 mod builder;
@@ -68,6 +68,7 @@ mod config;
 #[doc(hidden)]
 pub mod doc;
 mod error;
+mod lease;
 mod manager;
 pub mod manual;
 mod pool;

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use crate::clock;
+use crate::lease::Lease;
 use crate::manager::Manager;
-use crate::pooled::Lease;
 use crate::shared::Shared;
 
 /// Takes an unjudged lease: an error, a panic, the limit and the end of the runtime all drop it as it is, which gives
