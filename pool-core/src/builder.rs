@@ -293,6 +293,9 @@ impl<M: Manager> Builder<M> {
 
     /// Sets the runtime on which the pool dials and maintains; by default the one in which it is built.
     ///
+    /// Callers may sit elsewhere, but somebody must drive this runtime: one of the current-thread kind dials only while
+    /// its `block_on` runs.
+    ///
     /// # Examples
     ///
     /// ```

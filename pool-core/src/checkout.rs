@@ -224,7 +224,7 @@ impl<M: Manager, H: Borrow<Arc<Shared<M>>> + Clone> Acquire<M, H> {
     #[inline]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Outcome<M, H>> {
         if self.waiter.queued {
-            return self.poll_queued(cx);
+            return self.poll_slow(cx);
         }
         let this = self.as_mut().project();
         while let Some(lent) = this.waiter.shared().check_out() {
@@ -236,33 +236,41 @@ impl<M: Manager, H: Borrow<Arc<Shared<M>>> + Clone> Acquire<M, H> {
         if let Some(limit) = *this.limit {
             *this.deadline = shared.clock.exact().after(limit);
         }
-        self.request(cx)
+        self.poll_slow(cx)
     }
 
-    /// Asks for everything that can be had, and queues if that is nothing.
-    fn request(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Outcome<M, H>> {
-        let this = self.as_mut().project();
-        let shared = this.waiter.shared();
-        // Cloned before the lock is taken: a waker is the user's.
-        let (former, deadline, waker) = (this.waiter.place, *this.deadline, cx.waker().clone());
-        let answer = shared
-            .update(|state, now, effects| state.request(former, deadline, waker, now, effects));
-        match answer {
-            Err(grant) => return self.accept(grant, cx),
-            Ok(place) => {
-                this.waiter.place = Some(place);
-                this.waiter.queued = true;
+    /// Queues, unless something can be had at once, and sleeps; a connection that is dead on arrival begins it anew, in
+    /// a loop, as there may be thousands of them.
+    fn poll_slow(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Outcome<M, H>> {
+        loop {
+            let this = self.as_mut().project();
+            let grant = if this.waiter.queued {
+                match this.waiter.collect(cx) {
+                    Some(grant) => grant,
+                    None => break,
+                }
+            } else {
+                // Cloned before the lock is taken: a waker is the user's.
+                let (former, deadline, waker) =
+                    (this.waiter.place, *this.deadline, cx.waker().clone());
+                let answer = this.waiter.shared().update(|state, now, effects| {
+                    state.request(former, deadline, waker, now, effects)
+                });
+                match answer {
+                    Err(grant) => grant,
+                    Ok(place) => {
+                        this.waiter.place = Some(place);
+                        this.waiter.queued = true;
+                        if *this.limit == Some(Duration::ZERO) {
+                            return Poll::Ready(Err(self.time_out()));
+                        }
+                        continue;
+                    }
+                }
+            };
+            if let Some(outcome) = self.as_mut().accept(grant) {
+                return Poll::Ready(outcome);
             }
-        }
-        if *this.limit == Some(Duration::ZERO) {
-            return Poll::Ready(Err(self.time_out()));
-        }
-        self.poll_queued(cx)
-    }
-
-    fn poll_queued(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Outcome<M, H>> {
-        if let Some(grant) = self.as_mut().project().waiter.collect(cx) {
-            return self.accept(grant, cx);
         }
         let this = self.as_mut().project();
         let mut sleep = this.sleep;
@@ -278,25 +286,18 @@ impl<M: Manager, H: Borrow<Arc<Shared<M>>> + Clone> Acquire<M, H> {
         }
     }
 
-    fn accept(
-        mut self: Pin<&mut Self>,
-        grant: Granted<M>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Outcome<M, H>> {
+    /// The end of the checkout, unless the connection is dead: then back to the place he had.
+    fn accept(mut self: Pin<&mut Self>, grant: Granted<M>) -> Option<Outcome<M, H>> {
         let this = self.as_mut().project();
         let shared = this.waiter.shared();
         let error = match grant {
-            Grant::Connection(lent) => match this.waiter.accept(lent) {
-                Some(lease) => return Poll::Ready(Ok(lease)),
-                // Dead on arrival: back to the place he had.
-                None => return self.request(cx),
-            },
+            Grant::Connection(lent) => return this.waiter.accept(lent).map(Ok),
             Grant::Failed(error, at) => CheckoutError::Connect(shared.failure(error, at)),
-            Grant::Expired => return Poll::Ready(Err(self.time_out())),
+            Grant::Expired => return Some(Err(self.time_out())),
             Grant::Closed => CheckoutError::Closed,
         };
         drop(this.waiter.finish());
-        Poll::Ready(Err(error))
+        Some(Err(error))
     }
 
     fn time_out(self: Pin<&mut Self>) -> CheckoutError<M::Error> {

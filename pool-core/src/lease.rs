@@ -78,16 +78,11 @@ impl<M: Manager, H: Borrow<Arc<Shared<M>>>> Lease<M, H> {
         if !shared.is_alive(live) {
             return shared.note_dropped(self.slot, 0);
         }
-        let letter = live.letter();
-        let stirred = shared.update(|state, now, effects| {
+        // A move meanwhile has put a letter into the inbox, which nobody but the task that does this reads.
+        shared.update(|state, now, effects| {
             let live = self.live.take().expect(HELD);
-            let stirred = shared.has_stirred(&live);
             state.put_back(self.slot, live, now, effects);
-            stirred
         });
-        if stirred {
-            shared.inbox.tell(letter);
-        }
     }
 
     /// Has it closed instead of kept.

@@ -68,7 +68,7 @@ impl<M: Manager> Pool<M> {
     /// # Fairness
     ///
     /// Callers are served in the order of their first poll. Nobody who comes later overtakes, and one whose connection
-    /// proves dead keeps his place.
+    /// proves dead goes back to his place; only what comes home while he looks at it may serve the next.
     ///
     /// # Errors
     ///

@@ -62,6 +62,8 @@ impl<M: Manager> Shared<M> {
         });
         if shared.config.maintenance {
             tasks::maintain::spawn(&shared);
+        } else {
+            tasks::maintain::spawn_sentinel(&shared);
         }
         // Brings up `min_idle`.
         shared.update(|state, now, effects| state.expire(now, effects));
@@ -97,7 +99,7 @@ impl<M: Manager> Shared<M> {
     pub(crate) fn perform(self: &Arc<Self>, effects: Owed<M>) {
         for waker in effects.wake {
             // A waker is the user's, and may panic; the others must be called all the same.
-            let _ = catch_unwind(AssertUnwindSafe(|| waker.wake()));
+            let _ = caught(|| waker.wake());
         }
         for dial in effects.dial {
             tasks::connect::spawn(self, dial);
@@ -106,9 +108,14 @@ impl<M: Manager> Shared<M> {
             self.close_connection(slot, value.connection);
         }
         // What was the user's may panic when dropped.
-        let _ = catch_unwind(AssertUnwindSafe(|| drop((effects.waker, effects.error))));
+        let _ = caught(|| drop((effects.waker, effects.error)));
         if let Some(pause) = effects.pause {
             tasks::connect::spawn_pause(self, pause);
+        }
+        if let Some(letter) = effects.look
+            && self.config.maintenance
+        {
+            self.inbox.tell(letter);
         }
         if effects.nudge {
             self.inbox.nudge();
@@ -129,7 +136,9 @@ impl<M: Manager> Shared<M> {
     #[cold]
     pub(crate) fn note_dropped(self: &Arc<Self>, slot: SlotId, handed_out: u32) {
         let info = self.info(slot);
-        if info.uses <= handed_out {
+        // One that outlived every pause was connected well enough; its peer merely grew tired of it.
+        let young = self.clock.exact().since(info.born) <= self.config.backoff_most;
+        if info.uses <= handed_out && young {
             let (error, random) = (Arc::new(ConnectError::Dropped), self.random(info.id));
             self.update_at(self.clock.exact(), |state, now, effects| {
                 state.dropped_unused(error, now, random, effects);
@@ -144,8 +153,7 @@ impl<M: Manager> Shared<M> {
         mut live: Live<M::Connection>,
         random: u64,
     ) {
-        let watched = catch_unwind(AssertUnwindSafe(|| self.is_alive(&mut live)));
-        let alive = watched.unwrap_or(false);
+        let alive = caught(|| self.is_alive(&mut live)).unwrap_or(false);
         let letter = live.letter();
         let stirred = self.update_at(self.clock.exact(), |state, now, effects| {
             // One that is dead already is found so, and dealt with, by whoever gets it or by the maintenance task.
@@ -180,7 +188,7 @@ impl<M: Manager> Shared<M> {
         };
         let mut lease = Lease::unjudged(self, slot, live);
         // The maintenance task must survive a manager that panics; the connection does not.
-        let _ = catch_unwind(AssertUnwindSafe(|| lease.put_back()));
+        let _ = caught(|| lease.put_back());
     }
 
     /// Gives a connection up.
@@ -213,17 +221,17 @@ impl<M: Manager> Shared<M> {
         });
         // Most connections close at once, and must not wait for a task that may never run.
         let runtime = self.runtime.clone();
-        let polled = catch_unwind(AssertUnwindSafe(|| {
+        let polled = caught(|| {
             let _entered = runtime.enter();
             close.as_mut().poll(&mut Context::from_waker(Waker::noop()))
-        }));
+        });
         match polled {
-            Ok(Poll::Pending) => {
+            Some(Poll::Pending) => {
                 let limit = self.config.close_timeout;
                 drop(runtime.spawn(async move { clock::timeout(limit, close).await }));
             }
             // A destructor may panic too; what it belongs to is done with either way.
-            Ok(Poll::Ready(())) | Err(_) => drop(catch_unwind(AssertUnwindSafe(|| drop(close)))),
+            Some(Poll::Ready(())) | None => drop(caught(|| drop(close))),
         }
     }
 
@@ -289,6 +297,14 @@ impl<M: Manager> fmt::Debug for Shared<M> {
             .field("status", &self.status())
             .finish_non_exhaustive()
     }
+}
+
+/// The answer of something of the user's, unless it panics. What it panicked with is forgotten rather than dropped, as
+/// that may panic too.
+pub(crate) fn caught<R>(ask: impl FnOnce() -> R) -> Option<R> {
+    catch_unwind(AssertUnwindSafe(ask))
+        .map_err(std::mem::forget)
+        .ok()
 }
 
 /// A slot whose connection is being closed; gives the slot back when dropped.

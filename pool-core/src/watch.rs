@@ -100,9 +100,13 @@ impl Inbox {
         self.nudged.notify_one();
     }
 
-    /// All letters since the last time.
+    /// All letters since the last time, each once: a waker may be called too often.
     pub(crate) fn take(&self) -> Vec<(SlotId, u64)> {
-        std::mem::take(&mut *self.stirred.lock().unwrap_or_else(PoisonError::into_inner))
+        let mut letters =
+            std::mem::take(&mut *self.stirred.lock().unwrap_or_else(PoisonError::into_inner));
+        letters.sort_unstable();
+        letters.dedup();
+        letters
     }
 
     /// Waits for a letter or a nudge; one that came meanwhile counts.

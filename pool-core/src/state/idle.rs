@@ -10,6 +10,9 @@ pub(super) struct Idle {
     oldest: SlotId,
     newest: SlotId,
     len: usize,
+    /// Connections passed by in search of a place.
+    #[cfg(test)]
+    pub(super) passed: usize,
 }
 
 impl Idle {
@@ -18,6 +21,8 @@ impl Idle {
             oldest: SlotId::NONE,
             newest: SlotId::NONE,
             len: 0,
+            #[cfg(test)]
+            passed: 0,
         }
     }
 
@@ -42,13 +47,36 @@ impl Idle {
         self.insert_after(slots, self.newest, id);
     }
 
-    /// Puts one back where its age belongs; it was away for a moment, so that is near where it was taken.
+    /// Puts one back where its age belongs: at the newest end if it came home just now, beside the neighbour it had if it
+    /// was only looked at. The search goes down from that end and up from that neighbour, a step each in turn.
     pub(super) fn put_back<T>(&mut self, slots: &mut Slots<T>, id: SlotId) {
-        let since = slots.get(id).idle_since;
-        let mut older = self.newest;
-        while older != SlotId::NONE && slots.get(older).idle_since > since {
-            older = slots.get(older).older;
-        }
+        let (since, neighbour) = (slots.get(id).idle_since, slots.get(id).older);
+        let is_older = |at: SlotId| at == SlotId::NONE || slots.get(at).idle_since <= since;
+        // The neighbour may have gone meanwhile, and its slot may be another's by now.
+        let is_listed = |at: SlotId| at == SlotId::NONE || slots.get(at).phase == Phase::Idle;
+        let mut up = (is_listed(neighbour) && is_older(neighbour)).then_some(neighbour);
+        let mut down = self.newest;
+        let older = loop {
+            if is_older(down) {
+                break down;
+            }
+            down = slots.get(down).older;
+            #[cfg(test)]
+            {
+                self.passed += 1;
+            }
+            let Some(at) = up else {
+                continue;
+            };
+            let newer = match at {
+                SlotId::NONE => self.oldest,
+                at => slots.get(at).newer,
+            };
+            if newer == SlotId::NONE || !is_older(newer) {
+                break at;
+            }
+            up = Some(newer);
+        };
         self.insert_after(slots, older, id);
     }
 

@@ -118,6 +118,8 @@ pub(crate) struct Effects<T, E> {
     pub(crate) close: Vec<Lent<T>>,
     /// To be waited out, and reported with [`State::pause_over`].
     pub(crate) pause: Option<Pause>,
+    /// To be looked at again: nobody did while it was granted to one who left.
+    pub(crate) look: Option<(SlotId, u64)>,
     /// `next_due` has come closer than the maintenance task knows.
     pub(crate) nudge: bool,
     /// Of no use any more, and the user's: to be dropped, but not under the lock. No transition leaves more than one.
@@ -240,6 +242,7 @@ impl<T, E: Clone> State<T, E> {
             Some(Grant::Connection(Lent { slot, value })) => {
                 // It was not used after all.
                 self.slots.at(slot).uses -= 1;
+                effects.look = Some((slot, self.slots.get(slot).id));
                 self.home(slot, value, now, effects);
             }
             // An error needs no passing on: all who waited were told, and whoever came later has a dial of his own.
@@ -291,7 +294,7 @@ impl<T, E: Clone> State<T, E> {
     ) {
         self.slots.at(id).idle_since = now;
         if !self.outages.is_over() {
-            effects.error = self.outages.proven();
+            effects.error = self.outages.proven(self.slots.get(id).born);
             self.settle(now, effects);
         }
         if now >= self.next_due {
@@ -593,13 +596,18 @@ impl<T, E: Clone> State<T, E> {
 
     /// Starts up to `wanted` dials, as far as the limits and an outage allow.
     fn dial(&mut self, wanted: usize, now: Time, effects: &mut Effects<T, E>) {
-        let most = self.outages.most_dials(now, self.limits.max_connecting);
+        let most = self
+            .outages
+            .most_dials(now, self.connecting, self.limits.max_connecting);
         let room = self.limits.max_size - self.slots.used();
         let started = if self.closed {
             0
         } else {
-            wanted.min(room).min(most.saturating_sub(self.connecting))
+            wanted.min(room).min(most)
         };
+        if started > 0 {
+            self.outages.dialled();
+        }
         for _ in 0..started {
             let slot = self.slots.occupy();
             effects.dial.push(Dial {
@@ -639,6 +647,7 @@ impl<T, E> Effects<T, E> {
             dial: Vec::new(),
             close: Vec::new(),
             pause: None,
+            look: None,
             nudge: false,
             waker: None,
             error: None,

@@ -29,6 +29,8 @@ struct Outage<E> {
     phase: Phase,
     /// Nobody dials before.
     retry_at: Time,
+    /// The one dial that the end of the pause allows was started.
+    probed: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,12 +80,20 @@ impl<E: Clone> Outages<E> {
             .then(|| (outage.error.clone(), outage.at))
     }
 
-    /// How many dials there may be at once, of as many as the configuration allows.
-    pub(super) fn most_dials(&self, now: Time, max_connecting: usize) -> usize {
+    /// How many dials may be started, beside `connecting` under way, of as many as the configuration allows.
+    pub(super) fn most_dials(&self, now: Time, connecting: usize, max_connecting: usize) -> usize {
+        let most = max_connecting.saturating_sub(connecting);
         match &self.current {
-            None => max_connecting,
-            // One probe, not a herd.
-            Some(outage) => usize::from(now >= outage.retry_at),
+            None => most,
+            // One probe, not a herd; a dial that hangs since before is none.
+            Some(outage) => most.min(usize::from(now >= outage.retry_at && !outage.probed)),
+        }
+    }
+
+    /// A dial was started.
+    pub(super) fn dialled(&mut self) {
+        if let Some(outage) = &mut self.current {
+            outage.probed = true;
         }
     }
 
@@ -101,6 +111,14 @@ impl<E: Clone> Outages<E> {
         } else {
             Phase::Failing
         };
+        if let Some(outage) = &self.current
+            && outage.permanent
+            && !permanent
+            && now < outage.retry_at
+        {
+            // The permanent one is what newcomers must hear.
+            return (None, Some(error));
+        }
         let former = self.current.take();
         // Dials that began together fail together; that is one failure.
         let (failures, retry_at) = match &former {
@@ -121,6 +139,7 @@ impl<E: Clone> Outages<E> {
             failures,
             phase,
             retry_at,
+            probed: false,
         });
         (pause, former.map(|outage| outage.error))
     }
@@ -140,10 +159,10 @@ impl<E: Clone> Outages<E> {
         (Some(pause), None)
     }
 
-    /// A user gave a connection back.
-    pub(super) fn proven(&mut self) -> Option<E> {
+    /// A user gave a connection back. One that is older than the trouble proves nothing.
+    pub(super) fn proven(&mut self, born: Time) -> Option<E> {
         match &self.current {
-            Some(outage) if outage.phase != Phase::Failing => self.end(),
+            Some(outage) if outage.phase != Phase::Failing && born >= outage.at => self.end(),
             _ => None,
         }
     }

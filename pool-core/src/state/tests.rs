@@ -809,6 +809,49 @@ fn a_connection_that_outlives_a_pause_ends_the_outage() {
 }
 
 #[test]
+fn an_inspected_connection_finds_its_place_without_passing_all_the_others() {
+    let mut world = world(|config| {
+        config.max_size = 1_000;
+        config.max_connecting = 1_000;
+    });
+    world.fill(1_000);
+    let ids: Vec<(SlotId, u64)> = world
+        .state
+        .slots
+        .all()
+        .map(|(slot, entry)| (slot, entry.id))
+        .collect();
+    for (slot, id) in ids {
+        let value = world.state.inspect(slot, id).expect("it is idle");
+        world.step(|state, now, effects| state.put_back(slot, value, now, effects));
+    }
+    // One for each way of searching, at each of a thousand places.
+    assert!(
+        world.state.idle.passed <= 2_000,
+        "{} passed by",
+        world.state.idle.passed
+    );
+    world.assert_invariants();
+}
+
+#[test]
+fn whoever_must_wait_again_finds_his_place_without_passing_all_the_others() {
+    let mut world = world(|config| config.max_size = 1);
+    for _ in 0..1_000 {
+        world.request(None, Time::NEVER);
+    }
+    let mut place = world.callers.remove(0).place;
+    for _ in 0..1_000 {
+        world.step(|state, now, effects| state.leave(place, now, effects));
+        place = world
+            .state
+            .waiters
+            .join(Some(place), Time::NEVER, Waker::noop().clone());
+    }
+    assert_eq!(world.state.waiters.passed, 0);
+}
+
+#[test]
 fn nothing_is_looked_at_that_is_not_due() {
     let mut world = world(|config| {
         config.max_size = 1_000;
@@ -825,4 +868,34 @@ fn nothing_is_looked_at_that_is_not_due() {
         2,
         "those that came home in the first two milliseconds"
     );
+}
+
+#[test]
+fn a_newcomer_waits_for_a_connection_on_probation_instead_of_being_refused() {
+    let mut world = world(|config| config.on_connect_error = OnConnectError::Fail);
+    world.step(|state, now, effects| state.dropped_unused("dropped", now, 0, effects));
+    world.pause_over();
+    world.request(None, Time::NEVER);
+    let dial = world.dials.pop().expect("one probe");
+    world.connected(dial);
+    world.request(None, Time::NEVER);
+    assert_eq!(
+        world.callers.len(),
+        2,
+        "he was refused though the peer may be well"
+    );
+}
+
+#[test]
+fn what_is_due_is_given_up_batch_by_batch() {
+    let mut world = world(|config| {
+        config.max_size = 300;
+        config.max_connecting = 300;
+    });
+    world.fill(300);
+    world.advance(3_600_000);
+    for (more, given_up) in [(true, BATCH), (true, 2 * BATCH), (false, 300)] {
+        let due = world.step(|state, now, effects| state.expire(now, effects));
+        assert_eq!((due <= world.now, world.closing.len()), (more, given_up));
+    }
 }

@@ -44,6 +44,9 @@ pub(super) struct Waiters<T, E> {
     last: u32,
     queued: usize,
     next_ticket: u64,
+    /// Waiters passed by in search of a place.
+    #[cfg(test)]
+    pub(super) passed: usize,
 }
 
 impl<T, E> Waiters<T, E> {
@@ -55,6 +58,8 @@ impl<T, E> Waiters<T, E> {
             last: NONE,
             queued: 0,
             next_ticket: 0,
+            #[cfg(test)]
+            passed: 0,
         }
     }
 
@@ -80,12 +85,18 @@ impl<T, E> Waiters<T, E> {
         if former.is_none() {
             self.next_ticket += 1;
         }
-        let mut before = self.last;
-        let mut behind = NONE;
-        // Only those who had to wait again meet anybody with a higher ticket.
-        while before != NONE && self.at(before).ticket > ticket {
-            behind = before;
-            before = self.at(before).before;
+        let (mut before, mut behind) = (self.last, NONE);
+        if former.is_some() {
+            // He was the first when he was granted something, so only others like him are before him.
+            (before, behind) = (NONE, self.first);
+            while behind != NONE && self.at(behind).ticket < ticket {
+                before = behind;
+                behind = self.at(behind).behind;
+                #[cfg(test)]
+                {
+                    self.passed += 1;
+                }
+            }
         }
         let waiter = Waiter {
             ticket,

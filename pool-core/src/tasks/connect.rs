@@ -9,7 +9,7 @@ use std::task::Poll;
 use crate::clock;
 use crate::error::ConnectError;
 use crate::manager::Manager;
-use crate::shared::Shared;
+use crate::shared::{self, Shared};
 use crate::state::{Dial, Pause};
 use crate::tasks::Remote;
 use crate::watch::Live;
@@ -73,8 +73,7 @@ impl<M: Manager> Permit<M> {
         let permanent = match &error {
             ConnectError::Manager(error) => {
                 // A panicking answer is no answer.
-                catch_unwind(AssertUnwindSafe(|| self.shared.manager.is_permanent(error)))
-                    .unwrap_or(false)
+                shared::caught(|| self.shared.manager.is_permanent(error)).unwrap_or(false)
             }
             _ => false,
         };
@@ -108,7 +107,10 @@ impl<M: Manager> Drop for Permit<M> {
 }
 
 /// The outcome of `future`, or `None` if `stopped` comes first.
-async fn unless<F: Future>(stopped: impl Future<Output = ()>, future: F) -> Option<F::Output> {
+pub(super) async fn unless<F: Future>(
+    stopped: impl Future<Output = ()>,
+    future: F,
+) -> Option<F::Output> {
     let (mut stopped, mut future) = (pin!(stopped), pin!(future));
     poll_fn(|cx| match future.as_mut().poll(cx) {
         Poll::Ready(outcome) => Poll::Ready(Some(outcome)),
@@ -129,6 +131,7 @@ async fn caught<F: Future>(future: F) -> Result<F::Output, String> {
                     .map(|text| (*text).to_owned())
                     .or_else(|| panic.downcast_ref::<String>().cloned())
                     .unwrap_or_else(|| "no message".to_owned());
+                std::mem::forget(panic);
                 Poll::Ready(Err(message))
             }
         },

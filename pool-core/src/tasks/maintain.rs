@@ -50,6 +50,15 @@ pub(crate) fn spawn<M: Manager>(shared: &Arc<Shared<M>>) {
     });
 }
 
+/// Without maintenance: only there to be dropped with the runtime.
+pub(crate) fn spawn_sentinel<M: Manager>(shared: &Arc<Shared<M>>) {
+    let (stopped, pool) = (shared.stopped(), Remote::new(shared));
+    shared.runtime.spawn(async move {
+        stopped.await;
+        drop(pool);
+    });
+}
+
 impl<M: Manager> Shared<M> {
     /// Does all there is to do, and answers when there will be more.
     async fn maintain(self: &Arc<Self>) -> Time {
