@@ -1,10 +1,4 @@
-//! Real servers that close what is idle: redis-server with `timeout 1`, nginx with `keepalive_timeout 1s`.
-//!
-//! Without the usual harness, so that whoever has not installed them is told what was not tested.
-
-#![cfg_attr(not(target_os = "linux"), allow(unused))]
-
-mod common;
+//! The servers and what is asked of a pool on them.
 
 use std::fs;
 use std::net::TcpListener;
@@ -12,11 +6,13 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use common::{CLOSE_WAIT, LIMIT, eventually, open_sockets_to};
 use pool_core::{Order, Pool};
 use pool_tcp::TcpManager;
+use rustix::process::{Pid, Signal, kill_process};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+
+use crate::common::{CLOSE_WAIT, LIMIT, eventually, open_sockets_to};
 
 /// A server of this test's own on a free port, with a folder that goes with it.
 struct Server {
@@ -82,9 +78,7 @@ impl Server {
 impl Drop for Server {
     fn drop(&mut self) {
         // nginx takes its workers along when it is asked, not when it is killed.
-        let _ = Command::new("kill")
-            .arg(self.child.id().to_string())
-            .status();
+        let _ = kill_process(Pid::from_child(&self.child), Signal::TERM);
         let _ = self.child.wait();
         let _ = fs::remove_dir_all(&self.folder);
     }
@@ -181,12 +175,8 @@ async fn outlives_idle_closes(server: &Server, order: Order, request: &[u8], ans
     eventually(|| open_sockets_to(server.port).len(), 0).await;
 }
 
-#[cfg(target_os = "linux")]
 #[tokio::main]
-async fn main() {
-    if std::env::args().any(|argument| argument == "--list") {
-        return;
-    }
+pub(crate) async fn run() {
     let get = b"GET / HTTP/1.1\r\nHost: test\r\n\r\n";
     let (mut passed, mut skipped) = (0, 0);
     for (name, arguments, request, answer_ends) in [
@@ -217,9 +207,4 @@ async fn main() {
         }
     }
     println!("\nreal servers: {passed} passed, 0 failed, {skipped} skipped");
-}
-
-#[cfg(not(target_os = "linux"))]
-fn main() {
-    println!("real servers: skipped, as only Linux shows its socket table");
 }
