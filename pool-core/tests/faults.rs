@@ -10,34 +10,13 @@ mod support;
 use std::cell::RefCell;
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
-use pool_core::{
-    Builder, CheckoutError, Dropped, Manager, OnConnectError, OwnedPooled, Pool, Pooled,
-};
-use support::{Gate, Scripted, settle, silence_panics};
-
-const SECOND: Duration = Duration::from_secs(1);
-
-fn builder() -> Builder<Scripted> {
-    Pool::builder(Scripted::default())
-}
-
-fn poll<F: Future + Unpin>(future: &mut F) -> Poll<F::Output> {
-    Pin::new(future).poll(&mut Context::from_waker(Waker::noop()))
-}
-
-async fn fill(pool: &Pool<Scripted>, wanted: usize) {
-    let mut guards = Vec::new();
-    for _ in 0..wanted {
-        guards.push(pool.checkout().await.unwrap());
-    }
-    guards.into_iter().for_each(drop);
-}
+use pool_core::{CheckoutError, Dropped, Manager, OnConnectError, OwnedPooled, Pool, Pooled};
+use support::{Gate, SECOND, Scripted, builder, fill, poll, settle, silence_panics};
 
 #[tokio::test(start_paused = true)]
 async fn a_connection_that_dies_between_grant_and_cancel_does_not_lie_idle() {

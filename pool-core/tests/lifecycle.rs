@@ -16,30 +16,10 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
 use pool_core::{
-    Builder, CheckoutError, ConnectError, Manager, OnConnectError, Order, OwnedPooled, Pool,
-    Pooled, TryCheckoutError,
+    CheckoutError, ConnectError, Manager, OnConnectError, Order, OwnedPooled, Pool, Pooled,
+    TryCheckoutError,
 };
-use support::{Gate, Scripted, Socket, settle, silence_panics};
-
-const SECOND: Duration = Duration::from_secs(1);
-
-fn builder() -> Builder<Scripted> {
-    Pool::builder(Scripted::default())
-}
-
-fn poll<F: Future + Unpin>(future: &mut F) -> Poll<F::Output> {
-    Pin::new(future).poll(&mut Context::from_waker(Waker::noop()))
-}
-
-/// So many idle connections; the one with the highest number came home last.
-async fn fill(pool: &Pool<Scripted>, wanted: usize) {
-    let mut guards = Vec::new();
-    for _ in 0..wanted {
-        guards.push(pool.checkout().await.unwrap());
-    }
-    guards.sort_by_key(|guard| guard.number);
-    guards.into_iter().for_each(drop);
-}
+use support::{Gate, SECOND, Scripted, Socket, builder, fill, poll, settle, silence_panics};
 
 // --- first come, first served
 

@@ -8,13 +8,14 @@
 
 use std::collections::VecDeque;
 use std::fmt;
-use std::future::pending;
+use std::future::{Future, pending};
+use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use pool_core::{Dropped, Manager, Recycle};
+use pool_core::{Builder, Dropped, Manager, Pool, Recycle};
 
 /// How one step of the manager behaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -266,4 +267,26 @@ pub async fn settle() {
     for _ in 0..50 {
         tokio::task::yield_now().await;
     }
+}
+
+pub const SECOND: Duration = Duration::from_secs(1);
+
+/// A pool of connections that do as they are told.
+pub fn builder() -> Builder<Scripted> {
+    Pool::builder(Scripted::default())
+}
+
+/// One look at a future, whose waker nobody hears.
+pub fn poll<F: Future + Unpin>(future: &mut F) -> Poll<F::Output> {
+    Pin::new(future).poll(&mut Context::from_waker(Waker::noop()))
+}
+
+/// So many idle connections; the one with the highest number came home last.
+pub async fn fill(pool: &Pool<Scripted>, wanted: usize) {
+    let mut guards = Vec::new();
+    for _ in 0..wanted {
+        guards.push(pool.checkout().await.unwrap());
+    }
+    guards.sort_by_key(|guard| guard.number);
+    guards.into_iter().for_each(drop);
 }
