@@ -16,7 +16,7 @@ use crate::error::{CheckoutError, CheckoutTimeout, ConnectError};
 use crate::lease::Lease;
 use crate::manager::Manager;
 use crate::pooled::{OwnedPooled, Pooled};
-use crate::shared::Shared;
+use crate::shared::{Shared, caught};
 use crate::state::{Grant, Lent, Time, WaiterId};
 use crate::watch::Live;
 
@@ -66,7 +66,7 @@ pin_project! {
     /// let pool = pool_core::Pool::builder(Numbers::default()).build()?;
     /// let checkout = pool.checkout_owned();
     /// drop(pool);
-    /// assert_eq!(checkout.await.unwrap_err().to_string(), "the pool is closed");
+    /// assert!(checkout.await.unwrap_err().to_string().starts_with("the pool is closed"));
     /// # Ok(()) }
     /// ```
     #[must_use = "a checkout does nothing until it is awaited"]
@@ -280,9 +280,19 @@ impl<M: Manager, H: Borrow<Arc<Shared<M>>> + Clone> Acquire<M, H> {
             let _entered = shared.runtime.enter();
             sleep.set(shared.clock.sleep_until(*this.deadline));
         }
-        match sleep.as_pin_mut().map(|sleep| sleep.poll(cx)) {
+        let Some(sleep) = sleep.as_pin_mut() else {
+            return Poll::Pending;
+        };
+        match caught(|| sleep.poll(cx)) {
+            Some(Poll::Pending) => Poll::Pending,
             Some(Poll::Ready(())) => Poll::Ready(Err(self.time_out())),
-            Some(Poll::Pending) | None => Poll::Pending,
+            // A timer panics when its runtime ends, which a caller on another executor may be in the middle of.
+            None => {
+                this.waiter.shared().close();
+                this.waiter.leave();
+                drop(this.waiter.finish());
+                Poll::Ready(Err(CheckoutError::Closed))
+            }
         }
     }
 

@@ -116,7 +116,8 @@ pub enum ConnectError<E> {
     TimedOut(Duration),
     /// The manager panicked, with this message.
     Panicked(String),
-    /// The peer closed the connection before anybody could use it.
+    /// The peer closed the connection before anybody could use it, or sent bytes that the manager takes for dirt: a
+    /// server that speaks first needs a manager that knows it.
     Dropped,
 }
 
@@ -181,7 +182,7 @@ impl<E: fmt::Display> fmt::Display for CheckoutError<E> {
         match self {
             Self::Timeout(timeout) => timeout.fmt(f),
             Self::Connect(failure) => failure.fmt(f),
-            Self::Closed => f.write_str("the pool is closed"),
+            Self::Closed => f.write_str(CLOSED),
         }
     }
 }
@@ -262,7 +263,9 @@ impl<E: fmt::Display> fmt::Display for ConnectError<E> {
             Self::Panicked(message) => {
                 write!(f, "the manager panicked while connecting: {message}")
             }
-            Self::Dropped => f.write_str("the peer closed the new connection before it was used"),
+            Self::Dropped => f.write_str(
+                "the peer closed the new connection, or sent bytes on it, before it was used",
+            ),
         }
     }
 }
@@ -280,7 +283,7 @@ impl fmt::Display for TryCheckoutError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Empty(status) => write!(f, "no connection is idle ({status})"),
-            Self::Closed => f.write_str("the pool is closed"),
+            Self::Closed => f.write_str(CLOSED),
         }
     }
 }
@@ -305,6 +308,8 @@ impl From<ConfigError> for BuildError {
         Self::Config(error)
     }
 }
+
+const CLOSED: &str = "the pool is closed, or the runtime it was built on has ended";
 
 /// A duration as a person would say it: three digits and a unit.
 struct Rounded(Duration);

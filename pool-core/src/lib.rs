@@ -11,7 +11,9 @@
 //! Anything can be pooled for which somebody writes a [`Manager`]; `pool-tcp` has one for TCP, Unix sockets and TLS.
 //!
 //! ```
-//! use pool_core::{Manager, Pool};
+//! use std::io::ErrorKind;
+//! use std::task::{Context, Poll, ready};
+//! use pool_core::{Dropped, Manager, Pool};
 //! use tokio::net::TcpStream;
 //!
 //! struct Echo(std::net::SocketAddr);
@@ -24,9 +26,18 @@
 //!         TcpStream::connect(self.0).await
 //!     }
 //!
+//!     // Before each checkout. Nothing to read and no end means alive; bytes nobody asked for are as bad as an end.
 //!     fn is_dropped(&self, stream: &mut TcpStream) -> bool {
-//!         // Nothing to read, and no end: alive. Bytes nobody asked for are as bad as an end.
-//!         !matches!(stream.try_read(&mut [0]), Err(error) if error.kind() == std::io::ErrorKind::WouldBlock)
+//!         !matches!(stream.try_read(&mut [0]), Err(error) if error.kind() == ErrorKind::WouldBlock)
+//!     }
+//!
+//!     // While it is idle: whoever closes then is noticed at once. Without this method, when the connection is next used.
+//!     fn poll_dropped(&self, stream: &mut TcpStream, cx: &mut Context<'_>) -> Poll<Dropped> {
+//!         loop {
+//!             if ready!(stream.poll_read_ready(cx)).is_err() || self.is_dropped(stream) {
+//!                 return Poll::Ready(Dropped::Closed);
+//!             }
+//!         }
 //!     }
 //! }
 //!
@@ -57,9 +68,6 @@
 //! - [`Checkout`], [`CheckoutOwned`]: the futures. [`Pooled`], [`OwnedPooled`]: the guards.
 //! - [`Status`], [`CheckoutError`]: what the pool tells.
 //! - [`manual`]: the design, the reasons of the defaults, how to write a manager.
-//!
-//! Inside, imports run one way: the face names the edge (`shared`, `lease`, `tasks`, `watch`, `clock`), the edge names the core
-//! (`state`), and the core names nothing but `config`.
 
 mod builder;
 mod checkout;
@@ -68,6 +76,7 @@ mod config;
 #[doc(hidden)]
 pub mod doc;
 mod error;
+mod io;
 mod lease;
 mod manager;
 pub mod manual;

@@ -59,7 +59,10 @@ impl ConnectionInfo {
     }
 }
 
-/// A connection checked out of a borrowed pool.
+/// A connection checked out of a borrowed pool. To keep it in a struct or to move it into a task, take an
+/// [`OwnedPooled`] with [`Pool::checkout_owned`](crate::Pool::checkout_owned).
+///
+/// It derefs to the connection, and reads and writes if the connection does.
 ///
 /// # Drop
 ///

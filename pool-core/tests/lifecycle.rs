@@ -553,7 +553,9 @@ async fn a_peer_that_hangs_up_on_every_new_connection_is_not_stormed_with_dials(
             .unwrap();
         let error = pool.checkout().await.unwrap_err().to_string();
         assert!(
-            error.ends_with("the peer closed the new connection before it was used"),
+            error.ends_with(
+                "the peer closed the new connection, or sent bytes on it, before it was used"
+            ),
             "{error}"
         );
         let dialled = pool.manager().0.load(Ordering::SeqCst);
