@@ -51,6 +51,10 @@ pub struct Connection<IO> {
     is_mid_read: bool,
     /// The last write did not take all it was offered, and nobody has offered the rest.
     is_mid_write: bool,
+    /// Nobody has read or written anything yet.
+    is_untouched: bool,
+    /// The last thing that happened was a write.
+    is_answer_due: bool,
 }
 
 impl<IO> Connection<IO> {
@@ -60,6 +64,8 @@ impl<IO> Connection<IO> {
             is_over: false,
             is_mid_read: false,
             is_mid_write: false,
+            is_untouched: true,
+            is_answer_due: false,
         }
     }
 
@@ -89,11 +95,16 @@ impl<IO> Connection<IO> {
 
     /// What a manager answers on the way home. Whether the peer has been silent the pool asks next, by
     /// `Manager::poll_dropped`, so it is not asked here too: that would be one system call more for each use.
-    pub(crate) fn recycle(&self) -> Recycle {
-        match self.is_in_order() {
+    /// On the way home; with `one_way`, no write is a question.
+    pub(crate) fn recycle(&self, one_way: bool) -> Recycle {
+        match self.is_in_order() && (one_way || !self.is_answer_due) {
             true => Recycle::Keep,
             false => Recycle::Discard,
         }
+    }
+
+    pub(crate) fn is_untouched(&self) -> bool {
+        self.is_untouched
     }
 
     pub(crate) fn is_over(&self) -> bool {
@@ -202,6 +213,10 @@ impl<IO: AsyncRead + Unpin> AsyncRead for Connection<IO> {
         self.is_mid_read = result.is_pending();
         let result = ready!(result);
         let is_end = had_room && buffer.filled().len() == before;
+        if buffer.filled().len() > before {
+            self.is_untouched = false;
+            self.is_answer_due = false;
+        }
         self.is_over |= result.is_err() || is_end;
         Poll::Ready(result)
     }
@@ -212,7 +227,13 @@ impl<IO: AsyncWrite + Unpin> Connection<IO> {
     fn wrote(&mut self, offered: usize, result: &Poll<io::Result<usize>>) {
         match result {
             Poll::Pending => self.is_mid_write = true,
-            Poll::Ready(Ok(taken)) => self.is_mid_write = *taken < offered,
+            Poll::Ready(Ok(taken)) => {
+                self.is_mid_write = *taken < offered;
+                if *taken > 0 {
+                    self.is_untouched = false;
+                    self.is_answer_due = true;
+                }
+            }
             Poll::Ready(Err(_)) => self.is_over = true,
         }
     }
@@ -261,6 +282,10 @@ type Reader<S> = dyn Fn(&mut Connection<PoolStream<S>>) -> bool + Send + Sync;
 /// Judges plain connections, for the managers: what the probe found, under the user's rule for unread bytes.
 pub(crate) struct Judge<S: Socket> {
     pub(crate) on_readable: OnReadable,
+    /// Bytes on a connection that nobody has used are a greeting.
+    pub(crate) speaks_first: bool,
+    /// Users send and expect no answer.
+    pub(crate) one_way: bool,
     reader: Option<Arc<Reader<S>>>,
 }
 
@@ -289,8 +314,9 @@ impl<S: Socket> Judge<S> {
         connection: &mut Connection<PoolStream<S>>,
         cx: &mut Context<'_>,
     ) -> Poll<Dropped> {
+        let meaning = self.meaning(connection);
         loop {
-            let dropped = match ready!(connection.io.poll_dropped(cx, self.on_readable)) {
+            let dropped = match ready!(connection.io.poll_dropped(cx, meaning)) {
                 Dropped::Closed => Some(Dropped::Closed),
                 Dropped::Dirty => self.judge_unread(connection),
             };
@@ -300,8 +326,16 @@ impl<S: Socket> Judge<S> {
         }
     }
 
+    /// What unread bytes mean on this connection.
+    fn meaning(&self, connection: &Connection<PoolStream<S>>) -> OnReadable {
+        match self.speaks_first && connection.is_untouched() {
+            true => OnReadable::Ignore,
+            false => self.on_readable,
+        }
+    }
+
     fn judge_unread(&self, connection: &mut Connection<PoolStream<S>>) -> Option<Dropped> {
-        match (self.on_readable, &self.reader) {
+        match (self.meaning(connection), &self.reader) {
             (OnReadable::Ignore, _) => None,
             (OnReadable::Recheck, Some(reader)) if reader(connection) => {
                 match connection.io.liveness() {
@@ -319,6 +353,8 @@ impl<S: Socket> Default for Judge<S> {
     fn default() -> Self {
         Self {
             on_readable: OnReadable::default(),
+            speaks_first: false,
+            one_way: false,
             reader: None,
         }
     }
@@ -328,6 +364,8 @@ impl<S: Socket> Clone for Judge<S> {
     fn clone(&self) -> Self {
         Self {
             on_readable: self.on_readable,
+            speaks_first: self.speaks_first,
+            one_way: self.one_way,
             reader: self.reader.clone(),
         }
     }

@@ -56,7 +56,7 @@ pub struct TcpManager {
     recv_buffer_size: Option<u32>,
     attempt_delay: Duration,
     attempt_timeout: Option<Duration>,
-    judge: Judge<TcpStream>,
+    pub(crate) judge: Judge<TcpStream>,
 }
 
 impl TcpManager {
@@ -307,6 +307,68 @@ impl TcpManager {
         self
     }
 
+    /// Whether the server speaks before it is asked, as those of SMTP, FTP and MySQL do.
+    ///
+    /// Default: false, and then bytes on a new connection are dirt, as on any idle one. With true, bytes on a connection
+    /// that nobody has used yet are its greeting, which its first user reads; a peer that closes is noticed all the same.
+    /// A manager of your own may read the greeting in `connect` instead.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use pool_core::Manager;
+    /// # use tokio::io::AsyncWriteExt;
+    /// # use tokio::net::TcpListener;
+    /// use pool_tcp::TcpManager;
+    ///
+    /// # tokio::runtime::Runtime::new().unwrap().block_on(async {
+    /// # let listener = TcpListener::bind("127.0.0.1:0").await?;
+    /// # let address = listener.local_addr()?.to_string();
+    /// let manager = TcpManager::new(&address)?.server_speaks_first(true);
+    /// let mut connection = manager.connect().await?;
+    /// let (mut peer, _) = listener.accept().await?;
+    /// peer.write_all(b"220 ready\r\n").await?;
+    /// assert!(!manager.is_dropped(&mut connection));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # }).unwrap();
+    /// ```
+    #[must_use]
+    pub fn server_speaks_first(mut self, speaks_first: bool) -> Self {
+        self.judge.speaks_first = speaks_first;
+        self
+    }
+
+    /// Whether users only send, and expect no answer.
+    ///
+    /// Default: false, and then a connection whose user wrote and went without having read anything since is closed: the
+    /// answer that may still come would be the next user's.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use pool_core::{Manager, Recycle};
+    /// # use tokio::io::AsyncWriteExt;
+    /// # use tokio::net::TcpListener;
+    /// use pool_tcp::TcpManager;
+    ///
+    /// # tokio::runtime::Runtime::new().unwrap().block_on(async {
+    /// # let listener = TcpListener::bind("127.0.0.1:0").await?;
+    /// # let address = listener.local_addr()?.to_string();
+    /// for (one_way, expected) in [(false, Recycle::Discard), (true, Recycle::Keep)] {
+    ///     let manager = TcpManager::new(&address)?.one_way(one_way);
+    ///     let mut connection = manager.connect().await?;
+    ///     connection.write_all(b"requests:1|c\n").await?;
+    ///     assert_eq!(manager.recycle(&mut connection), expected);
+    /// }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # }).unwrap();
+    /// ```
+    #[must_use]
+    pub fn one_way(mut self, one_way: bool) -> Self {
+        self.judge.one_way = one_way;
+        self
+    }
+
     /// What unread bytes on an idle connection mean.
     ///
     /// Default: [`OnReadable::Discard`]. [`OnReadable::Recheck`] needs a reader, see [`recheck`](Self::recheck);
@@ -478,7 +540,7 @@ impl Manager for TcpManager {
     }
 
     fn recycle(&self, connection: &mut TcpConnection) -> Recycle {
-        connection.recycle()
+        connection.recycle(self.judge.one_way)
     }
 
     /// A local address that is not ours. A name may be entered and a server started at any time.

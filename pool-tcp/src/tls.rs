@@ -188,12 +188,12 @@ impl Manager for TlsManager {
     }
 
     fn is_dropped(&self, connection: &mut TlsConnection) -> bool {
-        connection.dropped().is_some()
+        connection.dropped(self.tcp.judge.speaks_first).is_some()
     }
 
     fn poll_dropped(&self, connection: &mut TlsConnection, cx: &mut Context<'_>) -> Poll<Dropped> {
         loop {
-            if let Some(dropped) = connection.heard() {
+            if let Some(dropped) = connection.heard(self.tcp.judge.speaks_first) {
                 return Poll::Ready(dropped);
             }
             match ready!(connection.get_mut().get_mut().0.poll_liveness(cx)) {
@@ -201,7 +201,7 @@ impl Manager for TlsManager {
                 // Tickets, or worse. What is read now is gone from the socket, so that the next turn waits.
                 Liveness::Readable | Liveness::Alive => {}
             }
-            if let Some(dropped) = connection.dropped() {
+            if let Some(dropped) = connection.dropped(self.tcp.judge.speaks_first) {
                 return Poll::Ready(dropped);
             }
         }
@@ -211,7 +211,7 @@ impl Manager for TlsManager {
         // Written, but waiting in the TLS layer for room in the send buffer: the peer does not have it yet.
         match connection.get_ref().get_ref().1.wants_write() {
             true => Recycle::Discard,
-            false => connection.recycle(),
+            false => connection.recycle(self.tcp.judge.one_way),
         }
     }
 
@@ -268,10 +268,10 @@ impl TlsConnection {
     }
 
     /// Asks the socket, and feeds the TLS layer what the socket has until both have nothing more to say.
-    fn dropped(&mut self) -> Option<Dropped> {
+    fn dropped(&mut self, speaks_first: bool) -> Option<Dropped> {
         for _ in 0..MOST_READS {
             // The TLS layer first: a `close_notify` it has already read is no longer in the socket.
-            if let Some(dropped) = self.heard() {
+            if let Some(dropped) = self.heard(speaks_first) {
                 return Some(dropped);
             }
             let (stream, session) = self.get_mut().get_mut();
@@ -292,13 +292,16 @@ impl TlsConnection {
 
     /// What the TLS layer has read so far, without asking the socket: a `close_notify`, or data that shared a record
     /// with the last answer.
-    fn heard(&mut self) -> Option<Dropped> {
+    fn heard(&mut self, speaks_first: bool) -> Option<Dropped> {
         if self.is_over() {
             return Some(Dropped::Closed);
         }
+        let is_greeting = speaks_first && self.is_untouched();
         match self.get_mut().get_mut().1.process_new_packets() {
             Ok(state) if state.peer_has_closed() => Some(Dropped::Closed),
-            Ok(state) if state.plaintext_bytes_to_read() > 0 => Some(Dropped::Dirty),
+            Ok(state) if state.plaintext_bytes_to_read() > 0 && !is_greeting => {
+                Some(Dropped::Dirty)
+            }
             Ok(_) => None,
             Err(_) => Some(Dropped::Dirty),
         }

@@ -61,6 +61,45 @@ impl UnixManager {
         }
     }
 
+    /// Whether the server speaks before it is asked.
+    ///
+    /// Default: false, and then bytes on a new connection are dirt, as on any idle one. With true, bytes on a connection
+    /// that nobody has used yet are its greeting, which its first user reads; a peer that closes is noticed all the same.
+    /// A manager of your own may read the greeting in `connect` instead.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use pool_tcp::UnixManager;
+    ///
+    /// let manager = UnixManager::new("/run/server.sock").server_speaks_first(true);
+    /// assert!(format!("{manager:?}").contains("server.sock"));
+    /// ```
+    #[must_use]
+    pub fn server_speaks_first(mut self, speaks_first: bool) -> Self {
+        self.judge.speaks_first = speaks_first;
+        self
+    }
+
+    /// Whether users only send, and expect no answer.
+    ///
+    /// Default: false, and then a connection whose user wrote and went without having read anything since is closed: the
+    /// answer that may still come would be the next user's.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use pool_tcp::UnixManager;
+    ///
+    /// let manager = UnixManager::new("/run/server.sock").one_way(true);
+    /// assert!(format!("{manager:?}").contains("server.sock"));
+    /// ```
+    #[must_use]
+    pub fn one_way(mut self, one_way: bool) -> Self {
+        self.judge.one_way = one_way;
+        self
+    }
+
     /// What unread bytes on an idle connection mean, see [`TcpManager::on_readable`](crate::TcpManager::on_readable).
     ///
     /// # Examples
@@ -121,7 +160,7 @@ impl Manager for UnixManager {
     }
 
     fn recycle(&self, connection: &mut UnixConnection) -> Recycle {
-        connection.recycle()
+        connection.recycle(self.judge.one_way)
     }
 
     /// A path that no socket can have, such as one that is too long.

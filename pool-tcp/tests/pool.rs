@@ -351,3 +351,80 @@ mod unix {
         std::fs::remove_file(&path).unwrap();
     }
 }
+
+#[tokio::test]
+async fn whoever_goes_before_his_answer_leaves_it_to_nobody() {
+    let server = Server::new().await;
+    let manager = server.manager();
+    tokio::spawn(async move {
+        loop {
+            let mut peer = server.accept().await;
+            tokio::spawn(async move {
+                let mut question = [0; 4];
+                while peer.read_exact(&mut question).await.is_ok() {
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                    if peer.write_all(&question).await.is_err() {
+                        return;
+                    }
+                }
+            });
+        }
+    });
+    let pool = Pool::builder(manager).build().unwrap();
+    let mut hasty = checkout(&pool).await;
+    hasty.write_all(b"AAAA").await.unwrap();
+    drop(hasty);
+    let mut next = checkout(&pool).await;
+    next.write_all(b"BBBB").await.unwrap();
+    let mut answer = [0; 4];
+    in_time(next.read_exact(&mut answer)).await.unwrap();
+    assert_eq!(&answer, b"BBBB");
+    assert!(!Pooled::info(&next).is_reused());
+}
+
+#[tokio::test]
+async fn a_server_that_speaks_first_is_pooled_if_it_is_said_so() {
+    for speaks_first in [true, false] {
+        let server = Server::new().await;
+        let manager = server.manager().server_speaks_first(speaks_first);
+        let peers = tokio::spawn(async move {
+            let mut peers = Vec::new();
+            loop {
+                let mut peer = server.accept().await;
+                peer.write_all(b"220 ready\r\n").await.unwrap();
+                peers.push(peer);
+            }
+        });
+        let pool = Pool::builder(manager)
+            .min_idle(1)
+            .on_connect_error(OnConnectError::Fail)
+            .build()
+            .unwrap();
+        if !speaks_first {
+            let mut error = None;
+            // The greeting may be late, and then the first user gets it all the same.
+            for _ in 0..1_000 {
+                error = pool.checkout().await.map(Pooled::discard).err();
+                if error.is_some() {
+                    break;
+                }
+            }
+            let error = error.expect("a greeting is taken for dirt").to_string();
+            assert!(error.contains("sent bytes on it"), "{error}");
+            continue;
+        }
+        for _ in 0..20 {
+            // Long enough for the greeting to come while it is idle.
+            tokio::time::sleep(Duration::from_millis(5)).await;
+            let mut connection = checkout(&pool).await;
+            let mut greeting = [0; 11];
+            in_time(connection.read_exact(&mut greeting)).await.unwrap();
+            assert_eq!(&greeting, b"220 ready\r\n");
+            Pooled::discard(connection);
+        }
+        // A greeting hides no end, and nothing is a greeting later.
+        eventually(|| pool.status().idle, 1).await;
+        peers.abort();
+        eventually(|| pool.status().idle, 0).await;
+    }
+}
