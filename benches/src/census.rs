@@ -5,15 +5,20 @@ use std::io::{self, IsTerminal, Write};
 use std::thread;
 use std::time::Duration;
 
+use crate::clock::timestamp;
 use crate::report::table::align;
 use crate::sockets::{Socket, SocketTable, TcpState, inodes_of};
 
-/// Prints the sockets of this machine, or of the process `pid`; with `watch` again each second, until interrupted.
+/// As many lines by remote address as a person wants to see.
+const SHOWN: usize = 20;
+
+/// Prints the sockets of this machine, or of the process `pid`; with `watch` again each second, until interrupted; with
+/// `all` down to the last remote address.
 ///
 /// # Errors
 ///
 /// When the table or the process cannot be read, with a remedy.
-pub(crate) fn run(pid: Option<u32>, watch: bool) -> Result<(), String> {
+pub(crate) fn run(pid: Option<u32>, watch: bool, all: bool) -> Result<(), String> {
     let table = match pid {
         Some(pid) => SocketTable::of_process(pid),
         None => SocketTable::open(),
@@ -39,16 +44,20 @@ pub(crate) fn run(pid: Option<u32>, watch: bool) -> Result<(), String> {
             // Clears the screen and goes to its top.
             let _ = write!(stdout, "\x1b[2J\x1b[H");
         }
+        let mut text = render(&sockets, all);
+        if watch {
+            text = format!("--- {} ---\n{text}", timestamp());
+        }
         // A reader that has seen enough closes the pipe.
-        if stdout.write_all(render(&sockets).as_bytes()).is_err() || !watch {
+        if stdout.write_all(text.as_bytes()).is_err() || !watch {
             return Ok(());
         }
         thread::sleep(Duration::from_secs(1));
     }
 }
 
-/// Counts by state first, then by state and remote address.
-fn render(sockets: &[Socket]) -> String {
+/// Counts by state first, then by state and remote address, those in CLOSE_WAIT before all others.
+fn render(sockets: &[Socket], all: bool) -> String {
     if sockets.is_empty() {
         return "no TCP sockets\n".into();
     }
@@ -63,6 +72,10 @@ fn render(sockets: &[Socket]) -> String {
     for socket in sockets {
         let state = socket.state.name();
         *states.entry(state).or_default() += 1;
+        // The remains of what was closed in good order, most of them to a port that nobody will use again.
+        if socket.state == TcpState::TimeWait && !all {
+            continue;
+        }
         let whom = if is_listening(&socket) {
             format!("on   {}", socket.local)
         } else if listening.contains(&socket.local.port()) {
@@ -80,7 +93,20 @@ fn render(sockets: &[Socket]) -> String {
     let mut states: Vec<_> = states.into_iter().collect();
     states.sort_by_key(|&(_, count)| std::cmp::Reverse(count));
     let mut remotes: Vec<_> = remotes.into_iter().collect();
-    remotes.sort_by_key(|&(_, count)| std::cmp::Reverse(count));
+    remotes.sort_by_key(|&((state, _), count)| {
+        (
+            state != TcpState::CloseWait.name(),
+            std::cmp::Reverse(count),
+        )
+    });
+    let left_out = match all {
+        true => 0,
+        false => remotes.len().saturating_sub(SHOWN),
+    };
+    remotes.truncate(remotes.len() - left_out);
+    let waiting = states
+        .iter()
+        .any(|&(state, _)| state == TcpState::TimeWait.name());
 
     let states = states
         .into_iter()
@@ -88,8 +114,17 @@ fn render(sockets: &[Socket]) -> String {
     let remotes = remotes
         .into_iter()
         .map(|((state, whom), count)| vec![state.to_string(), whom, count.to_string()]);
-    let rows: Vec<_> = states.chain([Vec::new()]).chain(remotes).collect();
-    align(&rows)
+    // An empty row, if anything comes after it.
+    let between = (remotes.len() > 0).then(Vec::new);
+    let rows: Vec<_> = states.chain(between).chain(remotes).collect();
+    let mut text = align(&rows);
+    if left_out > 0 {
+        text.push_str(&format!("  \u{2026} {left_out} more\n"));
+    }
+    if !all && (left_out > 0 || waiting) {
+        text.push_str("  --all lists every remote address, also those in TIME_WAIT\n");
+    }
+    text
 }
 
 #[cfg(test)]
@@ -97,40 +132,79 @@ mod tests {
     use super::*;
     use std::net::SocketAddr;
 
-    #[test]
-    fn sockets_are_counted_by_state_and_by_remote_address() {
-        let socket = |local: [u8; 4], local_port, remote: [u8; 4], remote_port, state| Socket {
-            local: SocketAddr::from((local, local_port)),
+    fn socket(local_port: u16, remote: [u8; 4], remote_port: u16, state: TcpState) -> Socket {
+        Socket {
+            local: SocketAddr::from(([127, 0, 0, 1], local_port)),
             remote: SocketAddr::from((remote, remote_port)),
             state,
             retransmits: 0,
             inode: 1,
-        };
-        let home = [127, 0, 0, 1];
-        let sockets = [
-            socket([0; 4], 80, [0; 4], 0, TcpState::Listen),
-            socket(home, 80, [127, 0, 0, 9], 4001, TcpState::Established),
-            socket(home, 80, [127, 0, 0, 9], 4002, TcpState::Established),
-            socket(home, 5001, home, 6379, TcpState::CloseWait),
-            socket(home, 5002, home, 6379, TcpState::CloseWait),
-            socket(home, 5003, home, 6379, TcpState::CloseWait),
-        ];
-        let text = render(&sockets);
-        let lines: Vec<_> = text
-            .lines()
+        }
+    }
+
+    /// The text without its alignment.
+    fn lines(text: &str) -> Vec<String> {
+        text.lines()
             .map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "))
-            .collect();
+            .collect()
+    }
+
+    #[test]
+    fn sockets_are_counted_by_state_and_by_remote_address_and_close_wait_comes_first() {
+        let home = [127, 0, 0, 1];
+        let guest = [127, 0, 0, 9];
+        let sockets = [
+            socket(80, [0; 4], 0, TcpState::Listen),
+            socket(80, guest, 4001, TcpState::Established),
+            socket(80, guest, 4002, TcpState::Established),
+            socket(80, guest, 4003, TcpState::Established),
+            socket(5001, home, 6379, TcpState::CloseWait),
+            socket(5002, home, 6379, TcpState::CloseWait),
+        ];
         assert_eq!(
-            lines,
+            lines(&render(&sockets, false)),
             [
-                "CLOSE_WAIT 3",
-                "ESTABLISHED 2",
+                "ESTABLISHED 3",
+                "CLOSE_WAIT 2",
                 "LISTEN 1",
                 "",
-                "CLOSE_WAIT to 127.0.0.1:6379 3",
-                "ESTABLISHED from 127.0.0.9 to port 80 2",
-                "LISTEN on 0.0.0.0:80 1",
+                "CLOSE_WAIT to 127.0.0.1:6379 2",
+                "ESTABLISHED from 127.0.0.9 to port 80 3",
+                "LISTEN on 127.0.0.1:80 1",
             ]
         );
+    }
+
+    #[test]
+    fn what_nobody_can_read_is_left_out_unless_all_is_asked_for() {
+        let ports = 4000..4000 + 25;
+        let sockets: Vec<_> = ports
+            .flat_map(|port| {
+                [TcpState::TimeWait, TcpState::Established]
+                    .map(|state| socket(5000, [127, 0, 0, 1], port, state))
+            })
+            .collect();
+        let some = lines(&render(&sockets, false));
+        assert_eq!(some[..3], ["ESTABLISHED 25", "TIME_WAIT 25", ""]);
+        let by_remote = &some[3..];
+        assert_eq!(by_remote.len(), SHOWN + 2);
+        assert!(
+            by_remote[..SHOWN]
+                .iter()
+                .all(|line| line.starts_with("ESTABLISHED to "))
+        );
+        assert_eq!(by_remote[SHOWN], "\u{2026} 5 more");
+        assert!(by_remote[SHOWN + 1].contains("--all"));
+
+        let all = lines(&render(&sockets, true));
+        assert_eq!(all.len(), 3 + 50);
+    }
+
+    #[test]
+    fn with_nothing_but_time_wait_the_total_is_all_there_is() {
+        let sockets = [socket(5000, [127, 0, 0, 1], 4000, TcpState::TimeWait)];
+        let text = lines(&render(&sockets, false));
+        assert_eq!(text[0], "TIME_WAIT 1");
+        assert_eq!(text.len(), 2, "{text:?}");
     }
 }

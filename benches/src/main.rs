@@ -24,6 +24,7 @@ use clap::builder::PossibleValuesParser;
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser, Subcommand};
 
+use crate::report::Folder;
 use crate::run::{Outcome, Request};
 use crate::stories::{Foreign, NAMES, Scale};
 
@@ -58,6 +59,10 @@ struct Cli {
     #[arg(long)]
     check: bool,
 
+    /// List everything the lab expected of this pool, not only what does not hold.
+    #[arg(long)]
+    verbose: bool,
+
     /// Tell keep-alive and burst-on-a-stack against this server instead.
     ///
     /// The lab dials, sends nothing unless --send is given, and watches what the server does. What only a server can
@@ -86,13 +91,17 @@ enum Command {
         /// Print them again each second, until interrupted.
         #[arg(long)]
         watch: bool,
+
+        /// List every remote address, also those in TIME_WAIT, and not only the first 20 lines.
+        #[arg(long)]
+        all: bool,
     },
 }
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    if let Some(Command::Sockets { pid, watch }) = cli.command {
-        return match census::run(pid, watch) {
+    if let Some(Command::Sockets { pid, watch, all }) = cli.command {
+        return match census::run(pid, watch, all) {
             Ok(()) => ExitCode::SUCCESS,
             // Without a process it is the platform that has nothing to show, not the user who asked wrongly.
             Err(message) => fail(&message, if pid.is_some() { 2 } else { 1 }),
@@ -122,10 +131,21 @@ fn main() -> ExitCode {
                 .exit();
         }
     }
+    let shown = cli.out.display().to_string();
+    let out = match Folder::prepare(cli.out) {
+        Ok(out) => out,
+        Err(error) => {
+            let message = format!(
+                "the reports cannot go to {shown}: {error}; choose another folder with --out"
+            );
+            return fail(&message, 2);
+        }
+    };
     let request = Request {
         scale: if cli.quick { Scale::Quick } else { Scale::Full },
         stories: cli.story,
-        out: cli.out,
+        out,
+        verbose: cli.verbose,
         server: cli.server.map(|server| server.url),
         foreign,
     };

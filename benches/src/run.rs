@@ -1,7 +1,6 @@
 //! One run of the lab, from the limits of the machine to the reports.
 
 use std::io::{self, Write};
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread;
 
@@ -11,7 +10,7 @@ use tokio::sync::watch;
 use crate::clock::{millis, now, timestamp};
 use crate::limits::raise_open_files;
 use crate::progress::Progress;
-use crate::report::{self, Machine, Report, StoryReport, claims, json::SCHEMA};
+use crate::report::{self, Folder, IMITATED, Machine, Report, claims, json::SCHEMA};
 use crate::sampler::{INTERVAL, Sampler};
 use crate::sockets::SocketTable;
 use crate::stories::{self, Foreign, Means, NAMES, Scale, Teller};
@@ -25,7 +24,9 @@ pub(crate) struct Request {
     pub(crate) scale: Scale,
     /// Empty: all of them.
     pub(crate) stories: Vec<String>,
-    pub(crate) out: PathBuf,
+    pub(crate) out: Folder,
+    /// Whether to list what was expected even if it held.
+    pub(crate) verbose: bool,
     pub(crate) server: Option<String>,
     pub(crate) foreign: Option<Foreign>,
 }
@@ -68,10 +69,15 @@ pub(crate) fn run(request: &Request) -> io::Result<Outcome> {
     let mut told = Vec::new();
     for name in names(request) {
         let plan = stories::plan(name, &means).expect("only known names pass the command line");
-        told.push(teller.tell(plan, &mut progress)?);
-        if teller.is_stopped() {
-            return interrupted(told, &mut progress);
-        }
+        let Some(story) = teller.tell(plan, &mut progress)? else {
+            let text = report::table::render_stories(&told, request.server.is_some());
+            if !text.is_empty() {
+                print(&format!("\n{text}"));
+            }
+            progress.line(&format!("interrupted during {name}; no report was written"));
+            return Ok(Outcome::Interrupted);
+        };
+        told.push(story);
     }
     let report = Report {
         schema: SCHEMA,
@@ -90,7 +96,7 @@ pub(crate) fn run(request: &Request) -> io::Result<Outcome> {
         stories: told,
     };
     let paths = report::write(&report, &request.out).map_err(|error| {
-        let folder = request.out.display();
+        let folder = request.out.path().display();
         io::Error::new(
             error.kind(),
             format!(
@@ -98,7 +104,7 @@ pub(crate) fn run(request: &Request) -> io::Result<Outcome> {
             ),
         )
     })?;
-    let mut text = format!("\n{}\n", report::table::render(&report));
+    let mut text = format!("\n{}\n", report::table::render(&report, request.verbose));
     for path in paths {
         let path = path.canonicalize().unwrap_or(path);
         text.push_str(&format!("{}\n", path.display()));
@@ -141,8 +147,9 @@ fn method(request: &Request) -> Vec<String> {
             INTERVAL.as_millis()
         ),
         "All policies of a story run at the same time, each with a server of its own and its client on a thread of \
-         its own. All are the same pool with parts switched off: none of the rivals named is run itself."
+         its own. All are the same pool with parts switched off."
             .to_string(),
+        IMITATED.to_string(),
         "A dead connection handed out is a request that failed on a connection which the server had closed before the \
          checkout began. A lost request is any that failed; nothing is sent again."
             .to_string(),
@@ -164,15 +171,6 @@ fn method(request: &Request) -> Vec<String> {
         );
     }
     method
-}
-
-/// Prints what there is; a story that was cut short is not a result, and is only named.
-fn interrupted(mut told: Vec<StoryReport>, progress: &mut Progress) -> io::Result<Outcome> {
-    let cut = told.pop().map_or("", |story| story.name);
-    let table: String = told.iter().map(report::table::render_story).collect();
-    print(&format!("\n{table}"));
-    progress.line(&format!("interrupted during {cut}; no report was written"));
-    Ok(Outcome::Interrupted)
 }
 
 /// Nobody may be reading any more; that is no failure of the lab's.

@@ -58,6 +58,7 @@ fn a_quick_run_tells_all_five_stories_and_shows_what_the_watcher_is_for() {
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{stdout}{stderr}");
     assert!(stdout.contains("report.html"), "{stdout}");
+    assert!(stdout.contains(" expectations hold\n"), "{stdout}");
     assert!(stderr.contains("burst-on-a-stack"), "{stderr}");
     assert!(!stderr.contains('\r'), "no terminal, no clock: {stderr}");
 
@@ -164,6 +165,22 @@ fn bad_input_is_named_with_a_remedy_and_exits_with_2() {
     }
 }
 
+#[test]
+fn a_folder_that_cannot_be_created_is_named_before_any_story_is_told() {
+    let folder = Folder::new("in-the-way");
+    std::fs::write(&folder.0, "a file").expect("writable");
+    let below = format!("{}/below", folder.path());
+    let output = lab(&["--quick", "--story", "race", "--out", &below]);
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{stderr}");
+    assert!(
+        stderr.contains(&below) && stderr.contains("--out"),
+        "{stderr}"
+    );
+    assert!(!stderr.contains("policies"), "{stderr}");
+    std::fs::remove_file(&folder.0).expect("ours");
+}
+
 #[cfg(target_os = "linux")]
 #[test]
 fn the_sockets_of_a_process_are_counted_by_state_and_address() {
@@ -227,7 +244,7 @@ fn ctrl_c_stops_it_cleanly_and_nothing_half_is_written() {
     let folder = Folder::new("interrupted");
     let mut lab = Command::new(env!("CARGO_BIN_EXE_lab"))
         .args(["--story", "race", "--out", folder.path()])
-        .stdout(std::process::Stdio::null())
+        .stdout(std::process::Stdio::piped())
         .stderr(std::process::Stdio::piped())
         .spawn()
         .expect("the lab was built");
@@ -248,5 +265,10 @@ fn ctrl_c_stops_it_cleanly_and_nothing_half_is_written() {
         "{line}{rest}"
     );
     assert!(rest.contains("no report was written"), "{rest}");
+    assert!(!rest.contains("lifo"), "rows of half a story: {rest}");
+    let mut stdout = String::new();
+    let mut table = lab.stdout.take().expect("piped");
+    std::io::Read::read_to_string(&mut table, &mut stdout).expect("readable");
+    assert_eq!(stdout, "", "rows of half a story");
     assert!(!folder.0.exists());
 }

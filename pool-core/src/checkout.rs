@@ -264,7 +264,8 @@ impl<M: Manager, H: Borrow<Arc<Shared<M>>> + Clone> Acquire<M, H> {
                         if *this.limit == Some(Duration::ZERO) {
                             return Poll::Ready(Err(self.time_out()));
                         }
-                        continue;
+                        // Whatever is granted from here on wakes the waker that the place now has.
+                        break;
                     }
                 }
             };

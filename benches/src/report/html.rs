@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use super::plot::{self, Axes};
 use super::table::or_dash;
-use super::{Claim, PolicyReport, Report, StoryReport, milliseconds};
+use super::{Claim, IMITATED, PolicyReport, Report, StoryReport, milliseconds};
 
 /// The text of `report.html`, well-formed as XML so that a test can check it.
 pub(super) fn render(report: &Report) -> String {
@@ -32,7 +32,7 @@ fn head(page: &mut String, report: &Report) {
         "<header>\n<h1>What idle connections do to a pool</h1>\n\
          <p class=\"faint\">Once a peer has closed an idle connection, the socket stays in CLOSE_WAIT until our side \
          closes it, too, and the next user may be handed a corpse. {} stories told on real sockets, each under several \
-         policies: the same pool with parts of it switched off. Every state was read from the kernel's socket table.</p>\n\
+         policies: the same pool with parts of it switched off. {IMITATED} Every state was read from the kernel's socket table.</p>\n\
          <p class=\"faint small\">{}, a {} run of {}.</p>\n",
         report.stories.len(),
         escape(&report.when),
@@ -314,7 +314,9 @@ fn render_remotes(page: &mut String, story: &StoryReport) {
 
 fn foot(page: &mut String, report: &Report) {
     page.push_str("<footer class=\"small\">\n<h2>How it was measured</h2>\n<ul>\n");
-    for line in report.method.iter().chain(&report.notes) {
+    // The head says that already, where the policies are introduced.
+    let method = report.method.iter().filter(|line| *line != IMITATED);
+    for line in method.chain(&report.notes) {
         let _ = writeln!(page, "<li>{}</li>", escape(line));
     }
     let _ = write!(
@@ -386,6 +388,13 @@ mod tests {
     fn what_is_said_cannot_break_the_page() {
         let page = render(&synthetic());
         assert!(page.contains("no look &lt;at&gt; all &amp; &quot;nothing&quot; else"));
+    }
+
+    #[test]
+    fn the_policies_are_said_once_to_be_imitations() {
+        let mut report = synthetic();
+        report.method.push(IMITATED.into());
+        assert_eq!(render(&report).matches(IMITATED).count(), 1);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! What a run of the lab found: the numbers, what was claimed beforehand, and the three ways to read it.
 
 pub(crate) mod claims;
+mod folder;
 pub(crate) mod html;
 pub(crate) mod json;
 pub(crate) mod machine;
@@ -22,7 +23,11 @@ use crate::clock::millis;
 use crate::sampler::Point;
 
 pub(crate) use claims::Claim;
+pub(crate) use folder::Folder;
 pub(crate) use machine::Machine;
+
+/// What a policy's name must not be taken for.
+pub(crate) const IMITATED: &str = "Policies named after other libraries imitate their rule with this pool; none of those libraries is run.";
 
 /// The whole report, field for field what `report.json` holds; `README.md` documents each.
 #[derive(Debug, Serialize)]
@@ -203,9 +208,8 @@ pub(crate) fn or_unknown<T: ToString>(number: Option<T>) -> String {
 ///
 /// # Errors
 ///
-/// When the folder or a file in it cannot be written.
-pub(crate) fn write(report: &Report, folder: &Path) -> io::Result<Vec<PathBuf>> {
-    fs::create_dir_all(folder)?;
+/// When a file cannot be written.
+pub(crate) fn write(report: &Report, folder: &Folder) -> io::Result<Vec<PathBuf>> {
     let mut files = vec![
         ("report.html", html::render(report)),
         ("report.json", json::render(report)?),
@@ -216,7 +220,7 @@ pub(crate) fn write(report: &Report, folder: &Path) -> io::Result<Vec<PathBuf>> 
     }
     let mut paths = Vec::new();
     for (name, text) in files {
-        let path = folder.join(name);
+        let path = folder.path().join(name);
         write_whole(&path, &text)?;
         paths.push(path);
     }
@@ -331,7 +335,9 @@ pub(crate) mod tests {
     #[test]
     fn every_report_is_written_and_no_draft_is_left() {
         let folder = std::env::temp_dir().join(format!("lab-report-{}", std::process::id()));
-        let paths = write(&synthetic(), &folder).expect("writable");
+        let prepared = Folder::prepare(folder.clone()).expect("writable");
+        let paths = write(&synthetic(), &prepared).expect("writable");
+        drop(prepared);
         assert!(paths.iter().all(|path| path.is_file()));
         assert_eq!(fs::read_dir(&folder).expect("there").count(), paths.len());
         fs::remove_dir_all(folder).expect("ours");

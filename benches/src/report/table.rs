@@ -2,17 +2,34 @@
 
 use std::fmt::Write;
 
-use super::{PolicyReport, Report, StoryReport, milliseconds};
+use super::{IMITATED, PolicyReport, Report, StoryReport, milliseconds};
 
-/// The lines of all stories, and whether the claims hold.
-pub(crate) fn render(report: &Report) -> String {
-    let mut text = String::new();
-    for story in &report.stories {
-        let _ = writeln!(text, "{}", render_story(story));
-    }
+/// What the headings mean.
+const LEGEND: [&str; 2] = [
+    "CLOSE_WAIT: closed by the peer and not by us, most at once (there: at the server); at end: left; socket-s: their \
+     seconds",
+    "open: ours at the end; dialled: ours in all; dead: failed on a connection closed before checkout; lost: all \
+     failed; of: requests",
+];
+const FIN_CLOSE: &str = "FIN-close: from the server's FIN to our close; \">\": a lower bound, some never closed; \
+                         \"-\": none to measure, or nobody could see";
+const FIN_CLOSE_UNKNOWN: &str = "FIN-close (the server's FIN to our close) is \"-\": only a server of the lab's own \
+                                 notes its FIN; \"-\" elsewhere: nobody could see";
+
+/// The lines of all stories, and whether the claims hold: all of them with `verbose`, else those that do not.
+pub(crate) fn render(report: &Report, verbose: bool) -> String {
+    let mut text = render_stories(&report.stories, report.server.is_some());
     if !report.claims.is_empty() {
-        let _ = writeln!(text, "What was expected");
+        let holding = report.claims.iter().filter(|claim| claim.holds).count();
+        let _ = writeln!(
+            text,
+            "\nWhat was expected: {holding} of {} expectations hold",
+            report.claims.len()
+        );
         for claim in &report.claims {
+            if claim.holds && !verbose {
+                continue;
+            }
             let verdict = if claim.holds { "holds " } else { "FAILED" };
             let _ = writeln!(text, "  {verdict}  {}", claim.claim);
             let _ = writeln!(text, "          {}", claim.seen);
@@ -24,8 +41,28 @@ pub(crate) fn render(report: &Report) -> String {
     text
 }
 
+/// The tables, and below them what their headings mean; nothing of no story.
+pub(crate) fn render_stories(stories: &[StoryReport], is_foreign: bool) -> String {
+    let mut text = String::new();
+    if stories.is_empty() {
+        return text;
+    }
+    for story in stories {
+        let _ = writeln!(text, "{}", render_story(story));
+    }
+    let fin_close = if is_foreign {
+        FIN_CLOSE_UNKNOWN
+    } else {
+        FIN_CLOSE
+    };
+    for line in LEGEND.into_iter().chain([fin_close, IMITATED]) {
+        let _ = writeln!(text, "{line}");
+    }
+    text
+}
+
 /// One story's rows, and what was seen in it.
-pub(crate) fn render_story(story: &StoryReport) -> String {
+fn render_story(story: &StoryReport) -> String {
     let mut rows = vec![heading(story)];
     rows.extend(story.policies.iter().map(row));
     let mut text = format!("{}\n", story.title);
@@ -132,6 +169,7 @@ fn wrap(text: &str, width: usize) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::report::Claim;
     use crate::report::tests::synthetic;
 
     #[test]
@@ -146,7 +184,7 @@ mod tests {
 
     #[test]
     fn the_table_names_what_failed_and_what_was_not_seen() {
-        let text = render(&synthetic());
+        let text = render(&synthetic(), false);
         assert!(
             text.contains("FAILED  None was left.\n          49 were left."),
             "{text}"
@@ -154,9 +192,69 @@ mod tests {
         assert!(text.contains(">1.2 s"), "{text}");
         let blind = text
             .lines()
-            .find(|line| line.contains("watch"))
+            .find(|line| line.contains("fifo"))
             .expect("listed");
         assert!(blind.split_whitespace().any(|cell| cell == "-"), "{text}");
+    }
+
+    #[test]
+    fn what_held_is_one_line_unless_more_is_asked_for() {
+        let mut report = synthetic();
+        report.claims[0].holds = true;
+        let text = render(&report, false);
+        assert!(text.contains("1 of 1 expectations hold\n"), "{text}");
+        assert!(!text.contains("None was left."), "{text}");
+        let text = render(&report, true);
+        assert!(text.contains("holds   None was left."), "{text}");
+
+        report.claims.push(Claim {
+            claim: "None was dead.".into(),
+            holds: false,
+            seen: "3 were dead.".into(),
+        });
+        let text = render(&report, false);
+        assert!(text.contains("1 of 2 expectations hold\n"), "{text}");
+        assert!(text.contains("FAILED  None was dead."), "{text}");
+        assert!(!text.contains("None was left."), "{text}");
+    }
+
+    #[test]
+    fn the_headings_are_explained_and_the_names_not_mistaken_for_rivals() {
+        let mut report = synthetic();
+        let text = render(&report, false);
+        for heading in [
+            "CLOSE_WAIT:",
+            "at end:",
+            "socket-s:",
+            "open:",
+            "dialled:",
+            "dead:",
+            "lost:",
+            "of:",
+            "FIN-close:",
+            "\">\":",
+            "\"-\":",
+        ] {
+            assert!(text.contains(heading), "{heading} in {text}");
+        }
+        assert_eq!(text.matches(IMITATED).count(), 1, "{text}");
+
+        report.server = Some("tcp://localhost:80".into());
+        report.claims.clear();
+        let text = render(&report, false);
+        assert!(
+            text.contains("is \"-\": only a server of the lab's own"),
+            "{text}"
+        );
+        assert!(
+            !text.contains("\n\n\n") && !text.ends_with("\n\n"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn of_no_story_nothing_is_said() {
+        assert_eq!(render_stories(&[], false), "");
     }
 
     #[test]

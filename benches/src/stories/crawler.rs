@@ -185,20 +185,61 @@ fn seen(policies: &[PolicyReport]) -> String {
     let busiest = busiest.map_or_else(String::new, |remote| {
         format!(", {} of them to {} alone", remote.total(), remote.address)
     });
-    let ours = find("watch+reap-per-request");
+    let [ours, shared] = ["watch+reap-per-request", "watch+reap"].map(find);
+    // The table has a column for the most at once beside the one for the end.
+    let watched = match (ours.close_wait_max, shared.close_wait_max) {
+        (Some(0), Some(0)) => "none was seen there at any time".into(),
+        most => {
+            let mut left = format!(
+                "it was {} and {} at the end",
+                or_unknown(ours.left()),
+                or_unknown(shared.left())
+            );
+            if let (Some(ours), Some(shared)) = most {
+                left.push_str(&format!(
+                    ", and never more than {ours} and {shared} at once"
+                ));
+            }
+            left
+        }
+    };
     format!(
-        "A session for each request left {} sockets in CLOSE_WAIT{busiest}; one pool a server, probed, still {}. \
-         With the watcher it was {} and {}, whichever way the pools were made.",
+        "At the end a session for each request had left {} sockets in CLOSE_WAIT{busiest}; one pool a server, probed, \
+         still {}. With the watcher {watched}, whichever way the pools were made.",
         or_unknown(sessions.left()),
         or_unknown(find("probe").left()),
-        or_unknown(ours.left()),
-        or_unknown(find("watch+reap").left()),
     )
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_was_seen_agrees_with_both_columns_of_the_table() {
+        let report = |policy, most, left| PolicyReport {
+            order: "lifo",
+            policy,
+            close_wait_max: Some(most),
+            close_wait_at_end: Some(left),
+            ..PolicyReport::default()
+        };
+        let told = |most| {
+            seen(&[
+                report("probe-per-request", 90, 80),
+                report("watch+reap-per-request", most, 0),
+                report("probe", 40, 30),
+                report("watch+reap", 0, 0),
+            ])
+        };
+        let seen = told(1);
+        assert!(
+            seen.contains("0 and 0 at the end, and never more than 1 and 0 at once"),
+            "{seen}"
+        );
+        let seen = told(0);
+        assert!(seen.contains("none was seen there"), "{seen}");
+    }
 
     #[test]
     fn every_server_is_visited_twice_and_the_first_most_often() {

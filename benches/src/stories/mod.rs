@@ -221,12 +221,17 @@ pub(crate) struct Teller {
 }
 
 impl Teller {
-    /// Tells one story under all of its policies and reports what was seen.
+    /// Tells one story under all of its policies and reports what was seen; `None` if the user cut it short, for what
+    /// had happened until then is no result.
     ///
     /// # Errors
     ///
     /// When a server cannot listen or a runtime cannot start.
-    pub(crate) fn tell(&self, plan: Plan, progress: &mut Progress) -> io::Result<StoryReport> {
+    pub(crate) fn tell(
+        &self,
+        plan: Plan,
+        progress: &mut Progress,
+    ) -> io::Result<Option<StoryReport>> {
         progress.begin(plan.name, plan.cases.len(), plan.takes);
         let start = now();
         // One worker for all servers: they are the scenery, and the clients have the rest of the machine.
@@ -252,12 +257,18 @@ impl Teller {
             let report = run.join().map_err(|_| {
                 io::Error::other(format!("the client of {order} {name} panicked"))
             })??;
-            progress.policy(&report);
             policies.push(report);
         }
         servers.shutdown_background();
+        if *self.stop.borrow() {
+            return Ok(None);
+        }
         policies.sort_by_key(|policy| policy.place);
-        Ok(StoryReport {
+        // Not one by one as they end: the story may still be cut short then.
+        for policy in &policies {
+            progress.policy(policy);
+        }
+        Ok(Some(StoryReport {
             name: plan.name,
             title: plan.title,
             setup: plan.setup,
@@ -273,12 +284,7 @@ impl Teller {
             took_ms: millis(start.elapsed()) as u64,
             parameters: plan.parameters,
             policies,
-        })
-    }
-
-    /// Whether the user has asked for an end.
-    pub(crate) fn is_stopped(&self) -> bool {
-        *self.stop.borrow()
+        }))
     }
 
     fn start(

@@ -177,17 +177,46 @@ fn seen(policies: &[PolicyReport]) -> String {
     let short = find("redial-backlog-1");
     let long = find("redial-backlog-1024");
     let paced = find("paced-backlog-1024");
+    let again = match short.syn_retries {
+        None | Some(0) => String::new(),
+        Some(1) => "; the short one made a SYN be sent again".into(),
+        Some(syns) => format!("; the short one made {syns} SYNs be sent again"),
+    };
     format!(
         "Dialling again at once made the long backlog a queue of {} CLOSE_WAIT sockets at the server, which \
-         accepted {} connections too late and served {}; the short one made {} SYNs be sent again. Paced, there \
-         were {} in CLOSE_WAIT at most and {} served, with {} dials instead of {}.",
+         accepted {} connections too late and served {}{again}. Paced, it was {} in CLOSE_WAIT at most \
+         and {} served, with {} dials instead of {}.",
         or_unknown(long.close_wait_max),
         or_unknown(long.accepted_too_late),
         long.served(),
-        or_unknown(short.syn_retries),
         or_unknown(paced.close_wait_max),
         paced.served(),
         paced.dialled,
         long.dialled,
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_syn_is_only_spoken_of_if_it_was_sent_again() {
+        let told = |syn_retries| {
+            let report = |policy, syn_retries| PolicyReport {
+                order: "lifo",
+                policy,
+                syn_retries,
+                ..PolicyReport::default()
+            };
+            seen(&[
+                report("redial-backlog-1", syn_retries),
+                report("redial-backlog-1024", None),
+                report("paced-backlog-1024", None),
+            ])
+        };
+        assert!(!told(None).contains("SYN") && !told(Some(0)).contains("SYN"));
+        assert!(told(Some(1)).contains("made a SYN be sent again. Paced"));
+        assert!(told(Some(9)).contains("made 9 SYNs be sent again. Paced"));
+    }
 }
