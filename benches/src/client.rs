@@ -154,7 +154,9 @@ async fn read_until_silence(connection: &mut LabConnection) -> io::Result<()> {
     let mut buffer = vec![0; 16 * 1024];
     let mut read = connection.read(&mut buffer).await?;
     while read > 0 {
-        match timeout(SILENCE, connection.read(&mut buffer)).await {
+        // From the stream inside: a read given up on purpose is not one that was abandoned.
+        let more = connection.stream.get_mut().read(&mut buffer);
+        match timeout(SILENCE, more).await {
             Ok(more) => read = more?,
             Err(_) => return Ok(()),
         }

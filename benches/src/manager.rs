@@ -30,7 +30,7 @@ pub(crate) struct LabManager {
 /// A connection and its two ends.
 #[derive(Debug)]
 pub(crate) struct LabConnection {
-    stream: TcpConnection,
+    pub(crate) stream: TcpConnection,
     pub(crate) ends: Ends,
 }
 
