@@ -287,9 +287,9 @@ impl<M: Manager, H: Borrow<Arc<Shared<M>>> + Clone> Acquire<M, H> {
         match caught(|| sleep.poll(cx)) {
             Some(Poll::Pending) => Poll::Pending,
             Some(Poll::Ready(())) => Poll::Ready(Err(self.time_out())),
-            // A timer panics when its runtime ends, which a caller on another executor may be in the middle of.
+            // A timer panics when its runtime ends, which a caller on another executor may be in the middle of. The pool
+            // is closed by the tasks that end with it.
             None => {
-                this.waiter.shared().close();
                 this.waiter.leave();
                 drop(this.waiter.finish());
                 Poll::Ready(Err(CheckoutError::Closed))

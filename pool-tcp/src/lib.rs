@@ -35,10 +35,10 @@
 //!
 //! # What is kept, and what is not
 //!
-//! A [`Connection`] comes home in order unless a read or a write failed, its user read the end of the stream or shut it
-//! down, a read or a write was given up while it waited, or the peer sent more than was read. So a request that is
-//! cancelled costs its connection. That is all a byte stream can tell: a user that leaves between two reads of one
-//! response, or never waits for it, must discard the connection himself.
+//! A [`Connection`] is kept unless a read or a write failed, its user read the end of the stream or shut it down, a read
+//! or a write was given up while it waited, nothing was read after the last write ([`TcpManager::one_way`] turns that
+//! off), or the peer sent more than was read. So a request that is cancelled costs its connection. That is all a byte
+//! stream can tell: a user that leaves between two reads of one response must discard the connection himself.
 //!
 //! # The parts
 //!
