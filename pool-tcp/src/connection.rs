@@ -69,7 +69,8 @@ impl<IO> Connection<IO> {
         }
     }
 
-    /// Whether, as far as its reads and writes tell, the next user can have it.
+    /// Whether its reads and writes ended well. An answer that may still come does not count here; when the connection
+    /// comes home it does, see [`TcpManager::one_way`](crate::TcpManager::one_way).
     ///
     /// # Examples
     ///
