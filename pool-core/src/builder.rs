@@ -5,10 +5,14 @@ use std::time::Duration;
 
 use tokio::runtime::Handle;
 
-use crate::config::{Config, OnConnectError, Order};
+use crate::checks::{Checks, MOST_CHECKS};
+use crate::config::{Config, ConfigError, OnConnectError, Order};
 use crate::error::BuildError;
+use crate::event::Observer;
+use crate::health::Check;
 use crate::manager::Manager;
 use crate::pool::Pool;
+use crate::shared::Parts;
 
 /// Sets up a [`Pool`]; every setting has a default, see [`Config`].
 ///
@@ -31,9 +35,12 @@ use crate::pool::Pool;
 /// # Ok(()) }
 /// ```
 #[must_use = "a builder does nothing until `build` is called"]
-pub struct Builder<M> {
+pub struct Builder<M: Manager> {
     manager: M,
     config: Config,
+    name: String,
+    checks: Vec<Check<M::Connection>>,
+    observers: Vec<Box<dyn Observer>>,
     runtime: Option<Handle>,
 }
 
@@ -42,8 +49,60 @@ impl<M: Manager> Builder<M> {
         Self {
             manager,
             config: Config::default(),
+            name: "pool".to_owned(),
+            checks: Vec::new(),
+            observers: Vec::new(),
             runtime: None,
         }
+    }
+
+    /// Names the pool, for its observers. Default `pool`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # let runtime = tokio::runtime::Runtime::new().unwrap();
+    /// # let _entered = runtime.enter();
+    /// # let manager = pool_core::doc::Numbers::default();
+    /// let pool = pool_core::Pool::builder(manager).name("orders").build().unwrap();
+    /// assert_eq!(pool.name(), "orders");
+    /// ```
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.name = name.into();
+        self
+    }
+
+    /// Plugs in a health check; several run in the order in which they were plugged in.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use pool_core::doc::Numbers;
+    /// use pool_core::{Check, Pool, Unhealthy};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let even = |number: &mut u32, _: &_| match *number % 2 {
+    ///     0 => Ok(()),
+    ///     _ => Err(Unhealthy::new("odd")),
+    /// };
+    /// let pool = Pool::builder(Numbers::default()).check(Check::sync(even).at_checkout()).build()?;
+    /// assert_eq!(*pool.checkout().await?, 2);
+    /// # Ok(()) }
+    /// ```
+    pub fn check(mut self, check: Check<M::Connection>) -> Self {
+        self.checks.push(check);
+        self
+    }
+
+    /// Has everything that happens told to `observer`, and to those that were there before.
+    ///
+    /// # Examples
+    ///
+    /// See [`Observer`].
+    pub fn observer(mut self, observer: impl Observer) -> Self {
+        self.observers.push(Box::new(observer));
+        self
     }
 
     /// Sets [`Config::max_size`].
@@ -75,6 +134,86 @@ impl<M: Manager> Builder<M> {
     /// ```
     pub fn min_idle(mut self, min_idle: usize) -> Self {
         self.config.min_idle = min_idle;
+        self
+    }
+
+    /// Sets [`Config::max_idle`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # let runtime = tokio::runtime::Runtime::new().unwrap();
+    /// # let _entered = runtime.enter();
+    /// # let manager = pool_core::doc::Numbers::default();
+    /// let pool = pool_core::Pool::builder(manager).max_idle(3).build().unwrap();
+    /// assert_eq!(pool.config().max_idle, Some(3));
+    /// ```
+    pub fn max_idle(mut self, max_idle: impl Into<Option<usize>>) -> Self {
+        self.config.max_idle = max_idle.into();
+        self
+    }
+
+    /// Sets [`Config::max_waiters`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # let runtime = tokio::runtime::Runtime::new().unwrap();
+    /// # let _entered = runtime.enter();
+    /// # let manager = pool_core::doc::Numbers::default();
+    /// let pool = pool_core::Pool::builder(manager).max_waiters(100).build().unwrap();
+    /// assert_eq!(pool.config().max_waiters, Some(100));
+    /// ```
+    pub fn max_waiters(mut self, max_waiters: impl Into<Option<usize>>) -> Self {
+        self.config.max_waiters = max_waiters.into();
+        self
+    }
+
+    /// Sets [`Config::max_uses`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # let runtime = tokio::runtime::Runtime::new().unwrap();
+    /// # let _entered = runtime.enter();
+    /// # let manager = pool_core::doc::Numbers::default();
+    /// let pool = pool_core::Pool::builder(manager).max_uses(1000).build().unwrap();
+    /// assert_eq!(pool.config().max_uses, Some(1000));
+    /// ```
+    pub fn max_uses(mut self, max_uses: impl Into<Option<u32>>) -> Self {
+        self.config.max_uses = max_uses.into();
+        self
+    }
+
+    /// Sets [`Config::leak_warning`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # let runtime = tokio::runtime::Runtime::new().unwrap();
+    /// # let _entered = runtime.enter();
+    /// # let manager = pool_core::doc::Numbers::default();
+    /// let pool = pool_core::Pool::builder(manager).leak_warning(std::time::Duration::from_secs(60)).build().unwrap();
+    /// assert_eq!(pool.config().leak_warning, Some(std::time::Duration::from_secs(60)));
+    /// ```
+    pub fn leak_warning(mut self, leak_warning: impl Into<Option<Duration>>) -> Self {
+        self.config.leak_warning = leak_warning.into();
+        self
+    }
+
+    /// Sets [`Config::leak_backtrace`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # let runtime = tokio::runtime::Runtime::new().unwrap();
+    /// # let _entered = runtime.enter();
+    /// # let manager = pool_core::doc::Numbers::default();
+    /// let pool = pool_core::Pool::builder(manager).leak_backtrace(true).build().unwrap();
+    /// assert_eq!(pool.config().leak_backtrace, true);
+    /// ```
+    pub fn leak_backtrace(mut self, leak_backtrace: bool) -> Self {
+        self.config.leak_backtrace = leak_backtrace;
         self
     }
 
@@ -332,18 +471,50 @@ impl<M: Manager> Builder<M> {
     /// ```
     pub fn build(self) -> Result<Pool<M>, BuildError> {
         self.config.validate()?;
+        self.validate_checks()?;
         let runtime = match self.runtime {
             Some(runtime) => runtime,
             None => Handle::try_current().map_err(|_| BuildError::NoRuntime)?,
         };
-        Ok(Pool::new(self.manager, self.config, runtime))
+        Ok(Pool::new(Parts {
+            manager: self.manager,
+            config: self.config,
+            runtime,
+            name: self.name.into(),
+            checks: Checks::new(self.checks),
+            observers: self.observers,
+        }))
+    }
+
+    fn validate_checks(&self) -> Result<(), ConfigError> {
+        if self.checks.len() > MOST_CHECKS {
+            return Err(ConfigError::new(
+                "check",
+                format!(
+                    "{} checks and hooks are more than {MOST_CHECKS}, the most there may be: combine some",
+                    self.checks.len()
+                ),
+            ));
+        }
+        let is_zero = |check: &Check<M::Connection>| {
+            check.when.while_idle == Some(Duration::ZERO) || check.limit == Duration::ZERO
+        };
+        if self.checks.iter().any(is_zero) {
+            return Err(ConfigError::new(
+                "check",
+                "a check has a period or a timeout of zero: give it a time or leave it out".into(),
+            ));
+        }
+        Ok(())
     }
 }
 
-impl<M> fmt::Debug for Builder<M> {
+impl<M: Manager> fmt::Debug for Builder<M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Builder")
+            .field("name", &self.name)
             .field("config", &self.config)
+            .field("checks", &self.checks)
             .finish_non_exhaustive()
     }
 }

@@ -4,6 +4,7 @@ use std::borrow::Borrow;
 use std::fmt;
 use std::future::Future;
 use std::marker::PhantomData;
+use std::panic::Location;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -12,10 +13,12 @@ use std::time::Duration;
 use pin_project_lite::pin_project;
 
 use crate::clock::Sleep;
-use crate::error::{CheckoutError, CheckoutTimeout, ConnectError};
-use crate::lease::Lease;
+use crate::error::{CheckoutError, ConnectError};
+use crate::event::{self, Event};
+use crate::lease::{Exam, Lease};
 use crate::manager::Manager;
 use crate::pooled::{OwnedPooled, Pooled};
+use crate::reason::CloseReason;
 use crate::shared::{Shared, caught};
 use crate::state::{Grant, Lent, Time, WaiterId};
 use crate::watch::Live;
@@ -81,12 +84,18 @@ pin_project! {
     struct Acquire<M: Manager, H: Borrow<Arc<Shared<M>>>> {
         waiter: Waiter<M, H>,
         limit: Option<Duration>,
-        deadline: Time,
+        place: &'static Location<'static>,
+        // A connection that is being checked; boxed, as few pools have checks that wait.
+        checking: Option<Examining<M>>,
         // Made when it must wait, not before.
         #[pin]
         sleep: Option<Sleep>,
     }
 }
+
+/// Ends with the connection if it is good.
+type Examining<M> =
+    Pin<Box<dyn Future<Output = Option<Lease<M, Arc<Shared<M>>>>> + Send + 'static>>;
 
 /// A place in the queue, if one was taken. Dropped, it leaves the queue and passes on what it was granted.
 struct Waiter<M: Manager, H: Borrow<Arc<Shared<M>>>> {
@@ -94,14 +103,17 @@ struct Waiter<M: Manager, H: Borrow<Arc<Shared<M>>>> {
     home: Option<H>,
     /// Kept after the queue was left: whoever was granted a dead connection gets it back.
     place: Option<WaiterId>,
+    /// When the checkout left the hot path.
+    begun: Option<Time>,
     queued: bool,
     manager: PhantomData<fn() -> M>,
 }
 
 impl<'a, M: Manager> Checkout<'a, M> {
-    pub(crate) fn new(shared: &'a Arc<Shared<M>>) -> Self {
+    #[inline]
+    pub(crate) fn new(shared: &'a Arc<Shared<M>>, place: &'static Location<'static>) -> Self {
         Self {
-            acquire: Acquire::new(shared, shared.config.checkout_timeout),
+            acquire: Acquire::new(shared, shared.config.checkout_timeout, place),
         }
     }
 
@@ -144,10 +156,11 @@ impl<'a, M: Manager> Checkout<'a, M> {
 }
 
 impl<M: Manager> CheckoutOwned<M> {
-    pub(crate) fn new(shared: Arc<Shared<M>>) -> Self {
+    #[inline]
+    pub(crate) fn new(shared: Arc<Shared<M>>, place: &'static Location<'static>) -> Self {
         let limit = shared.config.checkout_timeout;
         Self {
-            acquire: Acquire::new(shared, limit),
+            acquire: Acquire::new(shared, limit, place),
         }
     }
 
@@ -206,35 +219,36 @@ impl<M: Manager> Future for CheckoutOwned<M> {
 }
 
 impl<M: Manager, H: Borrow<Arc<Shared<M>>> + Clone> Acquire<M, H> {
-    fn new(home: H, limit: Option<Duration>) -> Self {
+    #[inline]
+    fn new(home: H, limit: Option<Duration>, place: &'static Location<'static>) -> Self {
         let waiter = Waiter {
             home: Some(home),
             place: None,
+            begun: None,
             queued: false,
             manager: PhantomData,
         };
         Self {
             waiter,
             limit,
-            deadline: Time::NEVER,
+            place,
+            checking: None,
             sleep: None,
         }
     }
 
     #[inline]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Outcome<M, H>> {
-        if self.waiter.queued {
-            return self.poll_slow(cx);
-        }
         let this = self.as_mut().project();
-        while let Some(lent) = this.waiter.shared().check_out() {
-            if let Some(lease) = this.waiter.accept(lent) {
-                return Poll::Ready(Ok(lease));
+        if this.waiter.begun.is_none() {
+            if this.waiter.shared().plain {
+                while let Some(lent) = this.waiter.shared().check_out() {
+                    if let Some(lease) = this.waiter.accept(lent) {
+                        return Poll::Ready(Ok(lease));
+                    }
+                }
             }
-        }
-        let shared = this.waiter.shared();
-        if let Some(limit) = *this.limit {
-            *this.deadline = shared.clock.exact().after(limit);
+            this.waiter.begun = Some(this.waiter.shared().clock.exact());
         }
         self.poll_slow(cx)
     }
@@ -244,6 +258,22 @@ impl<M: Manager, H: Borrow<Arc<Shared<M>>> + Clone> Acquire<M, H> {
     fn poll_slow(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Outcome<M, H>> {
         loop {
             let this = self.as_mut().project();
+            if let Some(checking) = this.checking {
+                // The checks' timers are the pool's; the caller's executor may not be tokio's.
+                let runtime = this.waiter.shared().runtime.clone();
+                let _entered = runtime.enter();
+                let Poll::Ready(passed) = checking.as_mut().poll(cx) else {
+                    break;
+                };
+                *this.checking = None;
+                match passed {
+                    Some(lease) => {
+                        let home = this.waiter.home().clone();
+                        return Poll::Ready(Ok(self.deliver(lease.rehome(home))));
+                    }
+                    None => continue,
+                }
+            }
             let grant = if this.waiter.queued {
                 match this.waiter.collect(cx) {
                     Some(grant) => grant,
@@ -251,14 +281,20 @@ impl<M: Manager, H: Borrow<Arc<Shared<M>>> + Clone> Acquire<M, H> {
                 }
             } else {
                 // Cloned before the lock is taken: a waker is the user's.
-                let (former, deadline, waker) =
-                    (this.waiter.place, *this.deadline, cx.waker().clone());
-                let answer = this.waiter.shared().update(|state, now, effects| {
+                let (former, waker) = (this.waiter.place, cx.waker().clone());
+                let deadline = this.waiter.deadline(*this.limit);
+                let shared = this.waiter.shared();
+                let answer = shared.update(|state, now, effects| {
                     state.request(former, deadline, waker, now, effects)
                 });
                 match answer {
                     Err(grant) => grant,
                     Ok(place) => {
+                        if former.is_none() {
+                            shared.tell(|| Event::Waiting {
+                                waiting: shared.status().waiting,
+                            });
+                        }
                         this.waiter.place = Some(place);
                         this.waiter.queued = true;
                         if *this.limit == Some(Duration::ZERO) {
@@ -279,7 +315,7 @@ impl<M: Manager, H: Borrow<Arc<Shared<M>>> + Clone> Acquire<M, H> {
             let shared = this.waiter.shared();
             // The caller's executor may not be tokio's.
             let _entered = shared.runtime.enter();
-            sleep.set(shared.clock.sleep_until(*this.deadline));
+            sleep.set(shared.clock.sleep_until(this.waiter.deadline(*this.limit)));
         }
         let Some(sleep) = sleep.as_pin_mut() else {
             return Poll::Pending;
@@ -290,53 +326,99 @@ impl<M: Manager, H: Borrow<Arc<Shared<M>>> + Clone> Acquire<M, H> {
             // A timer panics when its runtime ends, which a caller on another executor may be in the middle of. The pool
             // is closed by the tasks that end with it.
             None => {
+                *this.checking = None;
                 this.waiter.leave();
-                drop(this.waiter.finish());
+                this.waiter.finish(event::Outcome::Closed);
                 Poll::Ready(Err(CheckoutError::Closed))
             }
         }
     }
 
-    /// The end of the checkout, unless the connection is dead: then back to the place he had.
+    /// The end of the checkout, unless the connection is dead, then back to the place he had, or has to be checked.
     fn accept(mut self: Pin<&mut Self>, grant: Granted<M>) -> Option<Outcome<M, H>> {
         let this = self.as_mut().project();
         let shared = this.waiter.shared();
-        let error = match grant {
-            Grant::Connection(lent) => return this.waiter.accept(lent).map(Ok),
-            Grant::Failed(error, at) => CheckoutError::Connect(shared.failure(error, at)),
+        let (error, outcome) = match grant {
+            Grant::Connection(lent) if shared.plain => return this.waiter.accept(lent).map(Ok),
+            Grant::Connection(lent) => return self.examine(lent).map(Ok),
+            Grant::Failed(error, at) => (
+                CheckoutError::Connect(shared.failure(error, at)),
+                event::Outcome::Failed,
+            ),
             Grant::Expired => return Some(Err(self.time_out())),
-            Grant::Closed => CheckoutError::Closed,
+            Grant::Refused => {
+                let status = shared.status();
+                shared.tell(|| Event::Refused { status });
+                (
+                    CheckoutError::TooManyWaiters(status),
+                    event::Outcome::Failed,
+                )
+            }
+            Grant::Closed => (CheckoutError::Closed, event::Outcome::Closed),
         };
-        drop(this.waiter.finish());
+        this.waiter.finish(outcome);
         Some(Err(error))
+    }
+
+    /// The connection, if it is alive and no check wants to see it, or has to wait for that.
+    #[cold]
+    fn examine(mut self: Pin<&mut Self>, lent: Lent<Live<M::Connection>>) -> Option<Lease<M, H>> {
+        let this = self.as_mut().project();
+        let home = this.waiter.home().clone();
+        let mut lease = Lease::unjudged(home, lent.slot, lent.value, CloseReason::Dropped);
+        if !lease.vet() {
+            return None;
+        }
+        match lease.examine() {
+            Exam::Passed => Some(self.deliver(lease)),
+            Exam::Refused => None,
+            Exam::Waits(due) => {
+                let shared = Arc::clone(lease.shared());
+                *this.checking = Some(Box::pin(lease.rehome(shared).examined(due)));
+                None
+            }
+        }
+    }
+
+    /// Tells whom it concerns.
+    fn deliver(self: Pin<&mut Self>, mut lease: Lease<M, H>) -> Lease<M, H> {
+        let this = self.project();
+        let begun = this.waiter.begun.unwrap_or(Time::START);
+        lease.announce(begun, this.place);
+        this.waiter.finish(event::Outcome::Served);
+        lease
     }
 
     fn time_out(self: Pin<&mut Self>) -> CheckoutError<M::Error> {
         let this = self.project();
-        let shared = this.waiter.shared();
-        let (mut counts, last_error) = {
-            let state = shared.lock();
-            (state.counts(), state.last_error())
-        };
+        // One that is being checked is given up first, as it would be counted otherwise.
+        *this.checking = None;
+        let limit = this.limit.expect("only a checkout with a limit times out");
         // Whoever expired in the queue has left it already, but that is where he was.
-        counts.waiting += usize::from(!this.waiter.queued);
-        let timeout = CheckoutTimeout {
-            waited: this.limit.expect("only a checkout with a limit times out"),
-            status: shared.status_of(counts),
-            last_connect_error: last_error.map(|(error, at)| shared.failure(error, at)),
-        };
+        let was_queued = this.waiter.place.is_some() && !this.waiter.queued;
+        let timeout = this.waiter.shared().timed_out(limit, was_queued.into());
         this.waiter.leave();
-        drop(this.waiter.finish());
+        this.waiter.finish(event::Outcome::TimedOut);
         CheckoutError::Timeout(timeout)
     }
 }
 
 impl<M: Manager, H: Borrow<Arc<Shared<M>>>> Waiter<M, H> {
-    fn shared(&self) -> &Arc<Shared<M>> {
+    #[inline]
+    fn home(&self) -> &H {
         self.home
             .as_ref()
             .expect("a checkout is not polled after it is over")
-            .borrow()
+    }
+
+    #[inline]
+    fn shared(&self) -> &Arc<Shared<M>> {
+        self.home().borrow()
+    }
+
+    fn deadline(&self, limit: Option<Duration>) -> Time {
+        let begun = self.begun.unwrap_or(Time::START);
+        limit.map_or(Time::NEVER, |limit| begun.after(limit))
     }
 
     /// What came, if anything has; else `cx` will be woken.
@@ -375,7 +457,8 @@ impl<M: Manager, H: Borrow<Arc<Shared<M>>>> Waiter<M, H> {
     where
         H: Clone,
     {
-        let mut lease = Lease::unjudged(self.finish(), lent.slot, lent.value);
+        let home = self.home.take().expect("a checkout is over once");
+        let mut lease = Lease::unjudged(home, lent.slot, lent.value, CloseReason::Dropped);
         if lease.vet() {
             return Some(lease);
         }
@@ -383,18 +466,38 @@ impl<M: Manager, H: Borrow<Arc<Shared<M>>>> Waiter<M, H> {
         None
     }
 
-    /// Ends the wait and answers with the hold on the pool.
-    #[inline]
-    fn finish(&mut self) -> H {
-        self.home.take().expect("a checkout is over once")
+    /// Ends the wait.
+    fn finish(&mut self, outcome: event::Outcome) {
+        self.tell_waited(outcome);
+        self.home = None;
+    }
+
+    fn tell_waited(&self, outcome: event::Outcome) {
+        if let (Some(_), Some(begun)) = (self.place, self.begun) {
+            let shared = self.shared();
+            shared.tell(|| Event::Waited {
+                wait: shared.clock.exact().since(begun),
+                outcome,
+            });
+        }
+    }
+
+    /// The caller went away.
+    #[cold]
+    fn cancel(&mut self) {
+        if let (true, Some(place)) = (std::mem::take(&mut self.queued), self.place) {
+            self.shared()
+                .update(|state, now, effects| state.cancel(place, now, effects));
+        }
+        self.tell_waited(event::Outcome::Cancelled);
     }
 }
 
 impl<M: Manager, H: Borrow<Arc<Shared<M>>>> Drop for Waiter<M, H> {
     #[inline]
     fn drop(&mut self) {
-        if self.queued {
-            self.leave();
+        if self.begun.is_some() && self.home.is_some() {
+            self.cancel();
         }
     }
 }

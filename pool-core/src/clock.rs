@@ -17,42 +17,58 @@ use crate::state::Time;
 
 #[derive(Debug)]
 pub(crate) struct Clock {
-    start: Instant,
+    stopwatch: Stopwatch,
     coarse: Coarse,
-    /// Set for good once tokio's clock was seen paused: coarse readings are exact from then on.
-    virtual_time: AtomicBool,
+    /// Coarse readings are exact: asked for, or set for good once tokio's clock was seen paused.
+    exactly: AtomicBool,
+}
+
+/// Tokio's clock, counted from the start of the pool.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Stopwatch(Instant);
+
+impl Stopwatch {
+    pub(crate) fn now(self) -> Time {
+        self.at(Instant::now())
+    }
+
+    fn at(self, now: Instant) -> Time {
+        Time::START.after(now.saturating_duration_since(self.0))
+    }
 }
 
 impl Clock {
-    pub(crate) fn start() -> Self {
+    pub(crate) fn start(exactly: bool) -> Self {
         let start = Instant::now();
         Self {
-            start,
+            stopwatch: Stopwatch(start),
             coarse: Coarse::start(),
-            virtual_time: AtomicBool::new(stands_still(start)),
+            exactly: AtomicBool::new(exactly || stands_still(start)),
         }
+    }
+
+    pub(crate) fn stopwatch(&self) -> Stopwatch {
+        self.stopwatch
     }
 
     /// For the hot path: never later than [`exact`](Self::exact), and possibly earlier by one tick.
     #[inline]
     pub(crate) fn coarse(&self) -> Time {
-        if self.virtual_time.load(Ordering::Relaxed) {
-            return self.since_start(Instant::now());
+        if self.exactly.load(Ordering::Relaxed) {
+            return self.exact();
         }
-        self.coarse
-            .now()
-            .unwrap_or_else(|| self.since_start(Instant::now()))
+        self.coarse.now().unwrap_or_else(|| self.exact())
     }
 
     /// For whatever is slow anyway, and wherever a timer is compared with.
     pub(crate) fn exact(&self) -> Time {
-        self.since_start(Instant::now())
+        self.stopwatch.now()
     }
 
     /// Looks whether a test has paused the clock since; for tasks, at times when a microsecond does not matter.
     pub(crate) fn notice_pause(&self) {
-        if !self.virtual_time.load(Ordering::Relaxed) && stands_still(Instant::now()) {
-            self.virtual_time.store(true, Ordering::Relaxed);
+        if !self.exactly.load(Ordering::Relaxed) && stands_still(Instant::now()) {
+            self.exactly.store(true, Ordering::Relaxed);
         }
     }
 
@@ -61,13 +77,10 @@ impl Clock {
         if time == Time::NEVER {
             return None;
         }
-        self.start
+        self.stopwatch
+            .0
             .checked_add(time.since(Time::START))
             .map(tokio::time::sleep_until)
-    }
-
-    fn since_start(&self, now: Instant) -> Time {
-        Time::START.after(now.saturating_duration_since(self.start))
     }
 }
 
@@ -134,7 +147,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_paused_clock_is_followed_by_both_readings() {
-        let clock = Clock::start();
+        let clock = Clock::start(false);
         tokio::time::advance(Duration::from_secs(3600)).await;
         assert_eq!(clock.coarse().since(Time::START), Duration::from_secs(3600));
         assert_eq!(clock.exact(), clock.coarse());
@@ -142,7 +155,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_clock_paused_later_is_followed_once_it_was_noticed() {
-        let clock = Clock::start();
+        let clock = Clock::start(false);
         tokio::time::pause();
         tokio::time::advance(Duration::from_secs(3600)).await;
         assert!(clock.exact().since(Time::START) >= Duration::from_secs(3600));
@@ -152,18 +165,18 @@ mod tests {
 
     #[tokio::test]
     async fn the_coarse_clock_is_never_ahead() {
-        let clock = Clock::start();
+        let clock = Clock::start(false);
         for _ in 0..10_000 {
             let coarse = clock.coarse();
             assert!(coarse <= clock.exact());
         }
         clock.notice_pause();
-        assert!(!clock.virtual_time.load(Ordering::Relaxed));
+        assert!(!clock.exactly.load(Ordering::Relaxed));
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_timer_fires_when_the_clock_says_so_and_never_is_no_timer() {
-        let clock = Clock::start();
+        let clock = Clock::start(false);
         let then = clock.exact().after(Duration::from_secs(3600));
         clock.sleep_until(then).unwrap().await;
         assert!(clock.exact() >= then);

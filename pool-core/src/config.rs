@@ -69,6 +69,12 @@ pub struct Config {
     pub max_size: usize,
     /// Connections kept idle beside those in use, as far as `max_size` allows. Default 0.
     pub min_idle: usize,
+    /// Most connections kept idle; one that comes home to as many is closed. Default no such limit.
+    pub max_idle: Option<usize>,
+    /// Most callers who may wait, beyond those whom free slots and dials under way will serve; the next is refused at once
+    /// ([`CheckoutError::TooManyWaiters`](crate::CheckoutError::TooManyWaiters)). With 0 nobody waits for another's
+    /// connection. Default no such limit.
+    pub max_waiters: Option<usize>,
     /// Which idle connection a checkout takes. Default [`Order::Lifo`].
     pub order: Order,
     /// An idle connection above `min_idle` is closed this long after its last check-in. Default 10 minutes.
@@ -78,6 +84,8 @@ pub struct Config {
     /// Each connection's `max_lifetime` is shortened by a random part of up to this ratio, so that connections made
     /// together do not expire together. From 0 up to, not including, 1; default 0.1.
     pub lifetime_jitter: f64,
+    /// A connection is closed when it comes home from so many checkouts. Default no such limit.
+    pub max_uses: Option<u32>,
     /// Limit of a whole checkout: waiting, dialling and probing. Default 30 seconds.
     pub checkout_timeout: Option<Duration>,
     /// Limit of one dial. Default 10 seconds.
@@ -94,6 +102,11 @@ pub struct Config {
     pub backoff_most: Duration,
     /// What a caller is told while connecting fails. Default [`OnConnectError::Wait`].
     pub on_connect_error: OnConnectError,
+    /// Observers are told of a connection that is held for longer than this, and of its return. Default no such warning.
+    pub leak_warning: Option<Duration>,
+    /// Whether that warning carries the stack of the checkout, and not only its place. It costs microseconds a checkout.
+    /// Default false.
+    pub leak_backtrace: bool,
     /// Whether a task watches and reaps idle connections. Default true.
     ///
     /// Without it the pool is still correct: every limit is enforced, and every connection probed, at checkout and
@@ -106,10 +119,13 @@ impl Default for Config {
         Self {
             max_size: 10,
             min_idle: 0,
+            max_idle: None,
+            max_waiters: None,
             order: Order::Lifo,
             idle_timeout: Some(Duration::from_secs(10 * 60)),
             max_lifetime: Some(Duration::from_secs(30 * 60)),
             lifetime_jitter: 0.1,
+            max_uses: None,
             checkout_timeout: Some(Duration::from_secs(30)),
             connect_timeout: Duration::from_secs(10),
             reset_timeout: Duration::from_secs(5),
@@ -118,6 +134,8 @@ impl Default for Config {
             backoff_first: Duration::from_millis(100),
             backoff_most: Duration::from_secs(5),
             on_connect_error: OnConnectError::Wait,
+            leak_warning: None,
+            leak_backtrace: false,
             maintenance: true,
         }
     }
@@ -144,7 +162,7 @@ impl Config {
     /// assert_eq!(config.validate().unwrap_err().field(), "max_size");
     /// ```
     pub fn validate(&self) -> Result<(), ConfigError> {
-        let wrong = |field, message: String| Err(ConfigError { field, message });
+        let wrong = |field, message: String| Err(ConfigError::new(field, message));
         if self.max_size == 0 {
             return wrong(
                 "max_size",
@@ -167,6 +185,24 @@ impl Config {
                     "min_idle ({}) is above max_size ({}): lower min_idle or raise max_size",
                     self.min_idle, self.max_size
                 ),
+            );
+        }
+        if let Some(max_idle) = self.max_idle
+            && self.min_idle > max_idle
+        {
+            return wrong(
+                "max_idle",
+                format!(
+                    "max_idle ({max_idle}) is below min_idle ({}): raise max_idle or lower min_idle",
+                    self.min_idle
+                ),
+            );
+        }
+        if self.max_uses == Some(0) {
+            return wrong(
+                "max_uses",
+                "max_uses is 0, so no connection could ever be used: set it to at least 1 or to None"
+                    .into(),
             );
         }
         if self.max_connecting == 0 {
@@ -201,6 +237,11 @@ impl Config {
                 "reset_timeout",
                 Some(self.reset_timeout),
                 "set it to what a reset may take",
+            ),
+            (
+                "leak_warning",
+                self.leak_warning,
+                "set it to None not to be warned",
             ),
             (
                 "close_timeout",
@@ -271,6 +312,10 @@ pub struct ConfigError {
 }
 
 impl ConfigError {
+    pub(crate) fn new(field: &'static str, message: String) -> Self {
+        Self { field, message }
+    }
+
     /// The name of the field at fault.
     ///
     /// # Examples
@@ -313,6 +358,13 @@ mod tests {
             Some("max_size")
         );
         assert_eq!(field_at_fault(|c| c.min_idle = 11), Some("min_idle"));
+        assert_eq!(field_at_fault(|c| c.max_uses = Some(0)), Some("max_uses"));
+        let fewer = |c: &mut Config| (c.min_idle, c.max_idle) = (2, Some(1));
+        assert_eq!(field_at_fault(fewer), Some("max_idle"));
+        assert_eq!(
+            field_at_fault(|c| c.leak_warning = Some(Duration::ZERO)),
+            Some("leak_warning")
+        );
         assert_eq!(
             field_at_fault(|c| c.max_connecting = 0),
             Some("max_connecting")

@@ -37,6 +37,15 @@ pub enum CheckoutError<E> {
     /// Connecting failed, and either the error is permanent or the pool was told not to wait
     /// ([`OnConnectError::Fail`](crate::OnConnectError::Fail)).
     Connect(ConnectFailure<E>),
+    /// As many callers wait as [`Config::max_waiters`](crate::Config::max_waiters) allows.
+    TooManyWaiters(Status),
+    /// More connections at once were asked for than the pool may have.
+    TooMany {
+        /// So many were asked for.
+        wanted: usize,
+        /// So many there may be.
+        max_size: usize,
+    },
     /// The pool was closed, its last handle was dropped, or its runtime has shut down.
     Closed,
 }
@@ -116,6 +125,8 @@ pub enum ConnectError<E> {
     TimedOut(Duration),
     /// The manager panicked, with this message.
     Panicked(String),
+    /// A health check or a hook refused the new connection, with this cause.
+    Refused(Arc<dyn Error + Send + Sync>),
     /// The peer closed the connection before anybody could use it, or sent bytes that the manager takes for dirt: a
     /// server that speaks first needs a manager that knows it.
     Dropped,
@@ -146,6 +157,30 @@ pub enum TryCheckoutError {
     Closed,
 }
 
+/// A [`drain`](crate::Pool::drain) that ran into its deadline.
+///
+/// # Examples
+///
+/// ```
+/// # use pool_core::doc::Numbers;
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let pool = pool_core::Pool::builder(Numbers::default()).build()?;
+/// let guard = pool.checkout_owned().await?;
+/// let undrained = pool.drain(std::time::Duration::from_millis(1)).await.unwrap_err();
+/// assert_eq!(undrained.status.in_use, 1);
+/// assert!(undrained.to_string().starts_with("1 connection was not closed within 1 ms"));
+/// # Ok(()) }
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Undrained {
+    /// The limit that passed.
+    pub limit: Duration,
+    /// What is left: [`Status::size`] connections are not closed.
+    pub status: Status,
+}
+
 /// Why a pool could not be built.
 ///
 /// # Examples
@@ -172,7 +207,7 @@ impl<E> CheckoutError<E> {
         match self {
             Self::Timeout(timeout) => timeout.last_connect_error.as_ref(),
             Self::Connect(failure) => Some(failure),
-            Self::Closed => None,
+            Self::TooManyWaiters(_) | Self::TooMany { .. } | Self::Closed => None,
         }
     }
 }
@@ -182,6 +217,16 @@ impl<E: fmt::Display> fmt::Display for CheckoutError<E> {
         match self {
             Self::Timeout(timeout) => timeout.fmt(f),
             Self::Connect(failure) => failure.fmt(f),
+            Self::TooManyWaiters(status) => {
+                write!(
+                    f,
+                    "too many callers wait for a connection ({status}): see max_waiters"
+                )
+            }
+            Self::TooMany { wanted, max_size } => write!(
+                f,
+                "{wanted} connections at once were asked for, and the pool may have {max_size}: raise max_size"
+            ),
             Self::Closed => f.write_str(CLOSED),
         }
     }
@@ -263,6 +308,7 @@ impl<E: fmt::Display> fmt::Display for ConnectError<E> {
             Self::Panicked(message) => {
                 write!(f, "the manager panicked while connecting: {message}")
             }
+            Self::Refused(cause) => write!(f, "the new connection was refused: {cause}"),
             Self::Dropped => f.write_str(
                 "the peer closed the new connection, or sent bytes on it, before it was used",
             ),
@@ -274,6 +320,7 @@ impl<E: Error + 'static> Error for ConnectError<E> {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match self {
             Self::Manager(error) => error.source(),
+            Self::Refused(cause) => Some(&**cause),
             Self::TimedOut(_) | Self::Panicked(_) | Self::Dropped => None,
         }
     }
@@ -289,6 +336,25 @@ impl fmt::Display for TryCheckoutError {
 }
 
 impl Error for TryCheckoutError {}
+
+impl fmt::Display for Undrained {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let left = self.status.size();
+        let were = if left == 1 {
+            "connection was"
+        } else {
+            "connections were"
+        };
+        let Self { limit, status } = self;
+        write!(
+            f,
+            "{left} {were} not closed within {} ({status})",
+            Rounded(*limit)
+        )
+    }
+}
+
+impl Error for Undrained {}
 
 impl fmt::Display for BuildError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -310,6 +376,11 @@ impl From<ConfigError> for BuildError {
 }
 
 const CLOSED: &str = "the pool is closed, or the runtime it was built on has ended";
+
+/// A duration as a person would say it.
+pub(crate) fn rounded(duration: Duration) -> impl fmt::Display {
+    Rounded(duration)
+}
 
 /// A duration as a person would say it: three digits and a unit.
 struct Rounded(Duration);

@@ -1,11 +1,14 @@
 //! A connection out of its pool, and the way home: the engine of both guards and of every task that holds a connection.
 
 use std::borrow::Borrow;
+use std::panic::Location;
 use std::sync::Arc;
 
 use crate::manager::{Manager, Recycle};
+use crate::pooled::ConnectionInfo;
+use crate::reason::CloseReason;
 use crate::shared::Shared;
-use crate::state::{Effects, SlotId};
+use crate::state::{CheckSet, Effects, SlotId, Time};
 use crate::tasks;
 use crate::watch::Live;
 
@@ -17,18 +20,27 @@ pub(crate) struct Lease<M: Manager, H: Borrow<Arc<Shared<M>>>> {
     /// Gone once the connection took another way than `Drop`.
     live: Option<Live<M::Connection>>,
     slot: SlotId,
-    reusable: bool,
+    /// Why the connection is to be closed instead of kept, if it is.
+    fault: Option<CloseReason>,
+    /// Somebody wants to know when it comes home.
+    announced: bool,
 }
 
 impl<M: Manager, H: Borrow<Arc<Shared<M>>>> Lease<M, H> {
-    /// Not reusable until somebody says so: whatever happens before that costs the connection.
+    /// At fault until somebody says otherwise: whatever happens before that costs the connection.
     #[inline]
-    pub(crate) fn unjudged(home: H, slot: SlotId, live: Live<M::Connection>) -> Self {
+    pub(crate) fn unjudged(
+        home: H,
+        slot: SlotId,
+        live: Live<M::Connection>,
+        fault: CloseReason,
+    ) -> Self {
         Self {
             home,
             live: Some(live),
             slot,
-            reusable: false,
+            fault: Some(fault),
+            announced: false,
         }
     }
 
@@ -39,10 +51,10 @@ impl<M: Manager, H: Borrow<Arc<Shared<M>>>> Lease<M, H> {
         live.unwatch();
         let shared = self.home.borrow();
         if shared.manager.is_dropped(&mut live.connection) {
-            shared.note_dropped(self.slot, 1);
+            shared.note_dropped(self.slot, true);
             return false;
         }
-        self.reusable = true;
+        self.fault = None;
         true
     }
 
@@ -51,18 +63,21 @@ impl<M: Manager, H: Borrow<Arc<Shared<M>>>> Lease<M, H> {
     pub(crate) fn make_available(&mut self) {
         let shared = self.home.borrow();
         let live = self.live.as_mut().expect(HELD);
+        self.fault = Some(CloseReason::Dropped);
         if !shared.is_alive(live) {
             return;
         }
+        let idle_limit = shared.manager.idle_limit(&live.connection);
         let letter = live.letter();
         let now = shared.clock.coarse();
         let mut state = shared.lock();
         let stirred = shared.has_stirred(live);
-        if state.check_in(self.slot, &mut self.live, now) {
+        if idle_limit.is_none() && state.check_in(self.slot, &mut self.live, now) {
             drop(state);
         } else {
             let mut effects = Effects::new();
-            state.give_back(self.slot, self.live.take().expect(HELD), now, &mut effects);
+            let live = self.live.take().expect(HELD);
+            state.give_back(self.slot, live, idle_limit, now, &mut effects);
             drop(state);
             shared.perform(effects);
         }
@@ -71,27 +86,77 @@ impl<M: Manager, H: Borrow<Arc<Shared<M>>>> Lease<M, H> {
         }
     }
 
-    /// Puts an idle connection that was looked at back to where it was; one that was dropped stays here.
-    pub(crate) fn put_back(&mut self) {
+    /// Puts an idle connection that was looked at back to where it was; one that was dropped stays here, and the answer is
+    /// `None`.
+    pub(crate) fn put_back(&mut self) -> Option<()> {
         let shared = self.home.borrow();
         let live = self.live.as_mut().expect(HELD);
+        self.fault = Some(CloseReason::Dropped);
         if !shared.is_alive(live) {
-            return shared.note_dropped(self.slot, 0);
+            shared.note_dropped(self.slot, false);
+            return None;
         }
-        // A move meanwhile has put a letter into the inbox, which nobody but the task that does this reads.
-        shared.update(|state, now, effects| {
+        // A move meanwhile has put a letter into the inbox, or will be found by the one who reads it.
+        let letter = live.letter();
+        let stirred = shared.update(|state, now, effects| {
             let live = self.live.take().expect(HELD);
+            let stirred = shared.has_stirred(&live);
             state.put_back(self.slot, live, now, effects);
+            stirred
         });
+        if stirred {
+            shared.inbox.tell(letter);
+        }
+        Some(())
     }
 
     /// Has it closed instead of kept.
-    pub(crate) fn taint(&mut self) {
-        self.reusable = false;
+    pub(crate) fn condemn(&mut self, reason: CloseReason) {
+        self.fault = Some(reason);
     }
 
-    pub(crate) fn is_tainted(&self) -> bool {
-        !self.reusable
+    pub(crate) fn is_condemned(&self) -> bool {
+        self.fault.is_some()
+    }
+
+    /// Tells that it was handed to a caller who has waited since then, and, when it comes home, that it does.
+    #[cold]
+    pub(crate) fn announce(&mut self, waited_since: Time, place: &'static Location<'static>) {
+        let shared = self.home.borrow();
+        if shared.is_watched() {
+            shared.note_out(self.slot, waited_since, place);
+            self.announced = true;
+        }
+    }
+
+    /// Asks the checks that run before a connection is handed out, unless one of them has to wait.
+    #[cold]
+    pub(crate) fn examine(&mut self) -> Exam {
+        let info = self.info();
+        let shared = self.home.borrow();
+        let connection = &mut self.live.as_mut().expect(HELD).connection;
+        let due = shared
+            .checks
+            .at_checkout(&info, || shared.manager.is_unsure(connection));
+        match shared.checks.wait(due) {
+            true => Exam::Waits(due),
+            false => self.judge_now(due, &info),
+        }
+    }
+
+    /// Asks those that need not wait.
+    pub(crate) fn judge_now(&mut self, due: CheckSet, info: &ConnectionInfo) -> Exam {
+        let shared = self.home.borrow();
+        let connection = &mut self.live.as_mut().expect(HELD).connection;
+        match shared.checks.judge_now(due, connection, info) {
+            Ok(()) => Exam::Passed,
+            Err(unhealthy) => {
+                self.fault = Some(CloseReason::CheckFailed);
+                shared.lock().not_used(self.slot);
+                shared.note_unhealthy(info.id, unhealthy);
+                Exam::Refused
+            }
+        }
     }
 
     pub(crate) fn slot(&self) -> SlotId {
@@ -116,34 +181,120 @@ impl<M: Manager, H: Borrow<Arc<Shared<M>>>> Lease<M, H> {
         self.home.borrow()
     }
 
+    pub(crate) fn info(&self) -> ConnectionInfo {
+        self.shared().connection_info(self.slot)
+    }
+
+    /// The same, with another hold on the pool.
+    pub(crate) fn rehome<G: Borrow<Arc<Shared<M>>>>(mut self, home: G) -> Lease<M, G> {
+        Lease {
+            home,
+            live: self.live.take(),
+            slot: self.slot,
+            fault: self.fault,
+            announced: self.announced,
+        }
+    }
+
     /// What its user is content with.
     #[inline]
     fn come_home(&mut self) {
         let shared = self.home.borrow();
-        match shared
-            .manager
-            .recycle(&mut self.live.as_mut().expect(HELD).connection)
-        {
-            Recycle::Keep => self.make_available(),
+        self.fault = Some(CloseReason::NotReusable);
+        let connection = &mut self.live.as_mut().expect(HELD).connection;
+        match shared.manager.recycle(connection) {
+            Recycle::Keep if shared.plain => self.make_available(),
+            Recycle::Keep => self.come_home_checked(false),
             Recycle::Discard => {}
-            Recycle::Reset => {
-                let live = self.live.take().expect(HELD);
-                tasks::reset::spawn(Lease::unjudged(Arc::clone(shared), self.slot, live));
+            Recycle::Reset => self.come_home_checked(true),
+        }
+    }
+
+    /// Checks, and cleaning before them, are done here if nothing has to wait, and in a task otherwise.
+    #[cold]
+    fn come_home_checked(&mut self, reset: bool) {
+        let shared = Arc::clone(self.home.borrow());
+        let due = shared.checks.at_checkin;
+        if reset || shared.checks.wait(due) {
+            let live = self.live.take().expect(HELD);
+            let fault = match reset {
+                true => CloseReason::ResetFailed,
+                false => CloseReason::CheckFailed,
+            };
+            let lease = Lease::unjudged(shared, self.slot, live, fault);
+            return tasks::homecoming::spawn(lease, reset);
+        }
+        if due != 0 {
+            self.fault = Some(CloseReason::CheckFailed);
+            let info = self.info();
+            let verdict = shared
+                .checks
+                .judge_now(due, &mut self.live_mut().connection, &info);
+            if let Err(unhealthy) = verdict {
+                return shared.note_unhealthy(info.id, unhealthy);
             }
         }
+        self.make_available();
     }
 
     #[cold]
     fn give_up(&mut self) {
         if let Some(live) = self.live.take() {
-            self.home.borrow().discard(self.slot, live);
+            let reason = self.fault.unwrap_or(CloseReason::NotReusable);
+            self.home.borrow().discard(self.slot, live, reason);
         }
     }
 
     /// The connection is its user's for good.
     pub(crate) fn detach(mut self) -> M::Connection {
         let live = self.live.take().expect(HELD);
-        self.home.borrow().detach(self.slot, live)
+        let shared = self.home.borrow();
+        if self.announced {
+            shared.note_back(self.slot, true);
+        }
+        shared.detach(self.slot, live)
+    }
+}
+
+/// What came of looking at a connection that is to be handed out.
+pub(crate) enum Exam {
+    Passed,
+    Refused,
+    /// These take time.
+    Waits(CheckSet),
+}
+
+impl<M: Manager> Lease<M, Arc<Shared<M>>> {
+    /// Ends with the connection if it passes. Dropped half way, it costs the connection.
+    pub(crate) async fn examined(mut self, due: CheckSet) -> Option<Self> {
+        let shared = Arc::clone(&self.home);
+        self.fault = Some(CloseReason::CheckFailed);
+        // Whatever happens from here on, it was not used yet.
+        let mut unused = Unused(Some((Arc::clone(&shared), self.slot)));
+        let info = self.info();
+        let connection = &mut self.live_mut().connection;
+        match shared.checks.judge(due, connection, &info).await {
+            Ok(()) => {
+                unused.0 = None;
+                self.fault = None;
+                Some(self)
+            }
+            Err(unhealthy) => {
+                shared.note_unhealthy(info.id, unhealthy);
+                None
+            }
+        }
+    }
+}
+
+/// A connection that was handed out for nothing.
+struct Unused<M: Manager>(Option<(Arc<Shared<M>>, SlotId)>);
+
+impl<M: Manager> Drop for Unused<M> {
+    fn drop(&mut self) {
+        if let Some((shared, slot)) = self.0.take() {
+            shared.lock().not_used(slot);
+        }
     }
 }
 
@@ -157,9 +308,16 @@ impl<M: Manager, H: Borrow<Arc<Shared<M>>>> Drop for Lease<M, H> {
         }
         // The manager may panic while it judges; what it leaves here is given up then, as is what it does not want.
         let home = HomeComing(self);
-        // Whoever panics leaves his connection in the middle of something.
-        if home.0.reusable && !std::thread::panicking() {
-            home.0.come_home();
+        if home.0.announced {
+            home.0.shared().note_back(home.0.slot, false);
+        }
+        if home.0.fault.is_none() {
+            // Whoever panics leaves his connection in the middle of something.
+            if std::thread::panicking() {
+                home.0.fault = Some(CloseReason::Panicked);
+            } else {
+                home.0.come_home();
+            }
         }
     }
 }

@@ -65,36 +65,55 @@
 //! # Map
 //!
 //! - [`Manager`]: what an adapter implements. [`Pool`], [`Builder`], [`Config`]: what a user holds and sets.
-//! - [`Checkout`], [`CheckoutOwned`]: the futures. [`Pooled`], [`OwnedPooled`]: the guards.
-//! - [`Status`], [`CheckoutError`]: what the pool tells.
+//! - [`Checkout`], [`CheckoutOwned`], [`CheckoutMany`], [`WarmUp`]: the futures. [`Pooled`], [`OwnedPooled`]: the guards.
+//! - [`Check`], [`HealthCheck`] and the hooks of the [`Builder`]: who may refuse a connection.
+//! - [`Observer`], [`Event`]: who may watch.
+//! - [`Status`], [`Metrics`], [`CheckoutError`]: what the pool tells.
 //! - [`manual`]: the design, the reasons of the defaults, how to write a manager.
 
 mod builder;
 mod checkout;
+mod checks;
 mod clock;
 mod config;
 #[doc(hidden)]
 pub mod doc;
 mod error;
+mod event;
+mod health;
+mod hooks;
 mod io;
+mod leaks;
 mod lease;
 mod manager;
 pub mod manual;
+mod many;
+mod operate;
 mod pool;
 mod pooled;
+mod reason;
 mod shared;
 mod state;
 mod status;
 mod tasks;
+mod warm_up;
 mod watch;
+
+pub use async_trait::async_trait;
 
 pub use self::builder::Builder;
 pub use self::checkout::{Checkout, CheckoutOwned};
 pub use self::config::{Config, ConfigError, OnConnectError, Order};
 pub use self::error::{
     BuildError, CheckoutError, CheckoutTimeout, ConnectError, ConnectFailure, TryCheckoutError,
+    Undrained,
 };
+pub use self::event::{Event, Observer, Outcome};
+pub use self::health::{Check, HealthCheck, Unhealthy};
 pub use self::manager::{Dropped, Manager, Recycle};
+pub use self::many::CheckoutMany;
 pub use self::pool::Pool;
 pub use self::pooled::{ConnectionInfo, OwnedPooled, Pooled};
-pub use self::status::Status;
+pub use self::reason::CloseReason;
+pub use self::status::{Metrics, Status};
+pub use self::warm_up::{Progress, WarmUp};

@@ -3,6 +3,7 @@
 use std::error::Error;
 use std::future::{Future, ready};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 /// Makes, judges, cleans and closes one kind of connection; the only trait an adapter has to implement.
 ///
@@ -81,6 +82,27 @@ pub trait Manager: Send + Sync + 'static {
             true => Poll::Ready(Dropped::Closed),
             false => Poll::Pending,
         }
+    }
+
+    /// Whether the last answer of [`is_dropped`](Self::is_dropped), that the connection is there, was a guess: bytes that may
+    /// be legal, or a peer that cannot be asked.
+    ///
+    /// Only a check that was plugged in with [`Check::at_checkout_if_unsure`](crate::Check::at_checkout_if_unsure) asks. The
+    /// default is sure.
+    fn is_unsure(&self, connection: &mut Self::Connection) -> bool {
+        let _ = connection;
+        false
+    }
+
+    /// How long this connection may lie idle, if it knows: a deadline it brings along, such as a server's keep-alive hint
+    /// (RFC 9112 §9.3, `Keep-Alive: timeout`).
+    ///
+    /// Asked whenever the connection comes home, and counted from then; [`Config::idle_timeout`](crate::Config::idle_timeout)
+    /// and [`Config::max_lifetime`](crate::Config::max_lifetime) hold beside it, and `min_idle` does not keep it longer. The
+    /// default knows of no limit.
+    fn idle_limit(&self, connection: &Self::Connection) -> Option<Duration> {
+        let _ = connection;
+        None
     }
 
     /// The return path: what becomes of a connection that its user gave back.

@@ -1,20 +1,22 @@
 //! The pool, as its users see it.
 
 use std::fmt;
+use std::panic::Location;
 use std::sync::Arc;
-
-use tokio::runtime::Handle;
 
 use crate::builder::Builder;
 use crate::checkout::{Checkout, CheckoutOwned};
 use crate::config::Config;
 use crate::error::TryCheckoutError;
-use crate::lease::Lease;
+use crate::lease::{Exam, Lease};
 use crate::manager::Manager;
+use crate::many::CheckoutMany;
 use crate::pooled::Pooled;
-use crate::shared::Shared;
+use crate::reason::CloseReason;
+use crate::shared::{Parts, Shared};
 use crate::state::Lent;
-use crate::status::Status;
+use crate::status::{Metrics, Status};
+use crate::warm_up::WarmUp;
 
 /// A pool of connections; cheap to clone, and all clones are the same pool.
 ///
@@ -57,9 +59,9 @@ impl<M: Manager> Pool<M> {
         Builder::new(manager)
     }
 
-    pub(crate) fn new(manager: M, config: Config, runtime: Handle) -> Self {
+    pub(crate) fn new(parts: Parts<M>) -> Self {
         Self {
-            shared: Shared::new(manager, config, runtime),
+            shared: Shared::new(parts),
         }
     }
 
@@ -91,8 +93,9 @@ impl<M: Manager> Pool<M> {
     /// # Ok(()) }
     /// ```
     #[inline]
+    #[track_caller]
     pub fn checkout(&self) -> Checkout<'_, M> {
-        Checkout::new(&self.shared)
+        Checkout::new(&self.shared, Location::caller())
     }
 
     /// As [`checkout`](Self::checkout), with a guard that borrows nothing.
@@ -110,8 +113,9 @@ impl<M: Manager> Pool<M> {
     /// # Ok(()) }
     /// ```
     #[inline]
+    #[track_caller]
     pub fn checkout_owned(&self) -> CheckoutOwned<M> {
-        CheckoutOwned::new(Arc::clone(&self.shared))
+        CheckoutOwned::new(Arc::clone(&self.shared), Location::caller())
     }
 
     /// Takes an idle connection, or nothing; never waits. If nothing is idle and there is room, a dial is started, so
@@ -133,8 +137,9 @@ impl<M: Manager> Pool<M> {
     /// assert_eq!(*pool.try_checkout()?, 1);
     /// # Ok(()) }
     /// ```
+    #[track_caller]
     pub fn try_checkout(&self) -> Result<Pooled<'_, M>, TryCheckoutError> {
-        let shared = &self.shared;
+        let (shared, place) = (&self.shared, Location::caller());
         loop {
             let taken = shared.check_out().or_else(|| {
                 shared.update(|state, now, effects| {
@@ -152,11 +157,117 @@ impl<M: Manager> Pool<M> {
                     false => TryCheckoutError::Empty(status),
                 });
             };
-            let mut lease = Lease::unjudged(shared, slot, value);
-            if lease.vet() {
-                return Ok(Pooled::new(lease));
+            let mut lease = Lease::unjudged(shared, slot, value, CloseReason::Dropped);
+            if !lease.vet() {
+                continue;
             }
+            if !shared.plain {
+                let mut exam = lease.examine();
+                if let Exam::Waits(due) = exam {
+                    // What has to wait is left out: nobody waits here.
+                    let info = lease.info();
+                    exam = lease.judge_now(due, &info);
+                }
+                if let Exam::Refused = exam {
+                    continue;
+                }
+                lease.announce(shared.clock.exact(), place);
+            }
+            return Ok(Pooled::new(lease));
         }
+    }
+
+    /// Takes `wanted` connections at once, all or none: two callers who each need several cannot each end up with half.
+    ///
+    /// Callers queue for this in order of arrival, and the one whose turn it is then waits for his connections among all
+    /// other callers. To be awaited; [`CheckoutMany::owned`] gives guards that do not borrow the pool.
+    ///
+    /// # Errors
+    ///
+    /// As [`checkout`](Self::checkout); also [`CheckoutError::TooMany`](crate::CheckoutError::TooMany) if the pool may not have
+    /// so many.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use pool_core::doc::Numbers;
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let pool = pool_core::Pool::builder(Numbers::default()).max_size(3).build()?;
+    /// assert_eq!(pool.checkout_many(3).await?.len(), 3);
+    /// let error = pool.checkout_many(4).await.unwrap_err();
+    /// assert_eq!(
+    ///     error.to_string(),
+    ///     "4 connections at once were asked for, and the pool may have 3: raise max_size",
+    /// );
+    /// # Ok(()) }
+    /// ```
+    #[track_caller]
+    pub fn checkout_many(&self, wanted: usize) -> CheckoutMany<'_, M> {
+        CheckoutMany::new(&self.shared, wanted, Location::caller())
+    }
+
+    /// Dials until `wanted` connections are there, idle or in use, at most [`Config::max_connecting`] at a time and no more
+    /// than [`Config::max_idle`] allows; to be awaited, or polled as a stream of its progress.
+    ///
+    /// What is above [`Config::min_idle`] is reaped when it has not been used for
+    /// [`Config::idle_timeout`].
+    ///
+    /// # Errors
+    ///
+    /// As [`checkout`](Self::checkout); also [`CheckoutError::TooMany`](crate::CheckoutError::TooMany) if the pool may not have
+    /// so many.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use pool_core::doc::Numbers;
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let pool = pool_core::Pool::builder(Numbers::default()).build()?;
+    /// pool.warm_up(4).await?;
+    /// assert_eq!(pool.status().idle, 4);
+    /// # Ok(()) }
+    /// ```
+    pub fn warm_up(&self, wanted: usize) -> WarmUp<'_, M> {
+        WarmUp::new(&self.shared, wanted)
+    }
+
+    /// What the pool has done since it was built.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use pool_core::doc::Numbers;
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let pool = pool_core::Pool::builder(Numbers::default()).build()?;
+    /// drop(pool.checkout().await?);
+    /// drop(pool.checkout().await?);
+    /// let metrics = pool.metrics();
+    /// assert_eq!((metrics.connected, metrics.checkouts, metrics.waited), (1, 2, 1));
+    /// # Ok(()) }
+    /// ```
+    #[must_use]
+    pub fn metrics(&self) -> Metrics {
+        self.shared.metrics()
+    }
+
+    /// The name observers know the pool by.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use pool_core::doc::Numbers;
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let pool = pool_core::Pool::builder(Numbers::default()).name("orders").build()?;
+    /// assert_eq!(pool.name(), "orders");
+    /// # Ok(()) }
+    /// ```
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.shared.name
     }
 
     /// One snapshot of the pool, whose numbers add up.
@@ -248,6 +359,12 @@ impl<M: Manager> Pool<M> {
     #[must_use]
     pub fn is_closed(&self) -> bool {
         self.status().is_closed
+    }
+}
+
+impl<M: Manager> Pool<M> {
+    pub(crate) fn shared(&self) -> &Arc<Shared<M>> {
+        &self.shared
     }
 }
 

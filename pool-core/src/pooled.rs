@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use crate::lease::Lease;
 use crate::manager::Manager;
+use crate::reason::CloseReason;
 use crate::shared::Shared;
 
 /// What the pool knows of a connection that is checked out.
@@ -40,6 +41,16 @@ pub struct ConnectionInfo {
 }
 
 impl ConnectionInfo {
+    /// Of a connection just made.
+    pub(crate) fn new(id: u64) -> Self {
+        Self {
+            id,
+            age: Duration::ZERO,
+            uses: 0,
+            idle_for: Duration::ZERO,
+        }
+    }
+
     /// Whether somebody used it before; a request that fails on such a connection may deserve another try.
     ///
     /// # Examples
@@ -110,7 +121,7 @@ impl<'a, M: Manager> Pooled<'a, M> {
     /// # Ok(()) }
     /// ```
     pub fn taint(guard: &mut Self) {
-        guard.0.taint();
+        guard.0.condemn(CloseReason::Discarded);
     }
 
     /// Closes the connection now.
@@ -129,7 +140,7 @@ impl<'a, M: Manager> Pooled<'a, M> {
     /// # Ok(()) }
     /// ```
     pub fn discard(mut guard: Self) {
-        guard.0.taint();
+        guard.0.condemn(CloseReason::Discarded);
     }
 
     /// Takes the connection out of the pool for good; its slot is free at once.
@@ -168,7 +179,57 @@ impl<'a, M: Manager> Pooled<'a, M> {
     /// ```
     #[must_use]
     pub fn info(guard: &Self) -> ConnectionInfo {
-        info(&guard.0)
+        guard.0.info()
+    }
+
+    /// Why the connection would be closed instead of kept if it came home now; takes the pool's lock for a moment.
+    ///
+    /// For whoever holds one for long, such as a pool of streams over it: its lifetime may be over, it may have been
+    /// retired, the pool may have become smaller or be closed.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use pool_core::doc::Numbers;
+    /// # use pool_core::{CloseReason, Pooled, Pool};
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let pool = Pool::builder(Numbers::default()).build()?;
+    /// let guard = pool.checkout().await?;
+    /// assert_eq!(Pooled::is_due(&guard), None);
+    /// pool.retire_all();
+    /// assert_eq!(Pooled::is_due(&guard), Some(CloseReason::Retired));
+    /// # Ok(()) }
+    /// ```
+    #[must_use]
+    pub fn is_due(guard: &Self) -> Option<CloseReason> {
+        guard.0.shared().unfit(guard.0.slot())
+    }
+
+    /// Closes this connection when the guard is dropped, and retires all that are older: what ails this one ails them.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use pool_core::doc::Numbers;
+    /// # use pool_core::{Pooled, Pool};
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let pool = Pool::builder(Numbers::default()).build()?;
+    /// # let (older, _newer) = (pool.checkout().await?, pool.checkout().await?);
+    /// drop(older);
+    /// # drop(_newer);
+    /// let mut newer = pool.checkout().await?;
+    /// assert_eq!((*newer, pool.status().idle), (2, 1));
+    /// Pooled::taint_with_older(&mut newer);
+    /// drop(newer);
+    /// assert_eq!(pool.status().idle, 0);
+    /// # Ok(()) }
+    /// ```
+    pub fn taint_with_older(guard: &mut Self) {
+        guard.0.condemn(CloseReason::Discarded);
+        let shared = guard.0.shared();
+        shared.retire(shared.info(guard.0.slot()).id);
     }
 }
 
@@ -240,7 +301,7 @@ impl<M: Manager> OwnedPooled<M> {
     /// # Ok(()) }
     /// ```
     pub fn taint(guard: &mut Self) {
-        guard.0.taint();
+        guard.0.condemn(CloseReason::Discarded);
     }
 
     /// Closes the connection now.
@@ -259,7 +320,7 @@ impl<M: Manager> OwnedPooled<M> {
     /// # Ok(()) }
     /// ```
     pub fn discard(mut guard: Self) {
-        guard.0.taint();
+        guard.0.condemn(CloseReason::Discarded);
     }
 
     /// Takes the connection out of the pool for good; its slot is free at once.
@@ -298,7 +359,57 @@ impl<M: Manager> OwnedPooled<M> {
     /// ```
     #[must_use]
     pub fn info(guard: &Self) -> ConnectionInfo {
-        info(&guard.0)
+        guard.0.info()
+    }
+
+    /// Why the connection would be closed instead of kept if it came home now; takes the pool's lock for a moment.
+    ///
+    /// For whoever holds one for long, such as a pool of streams over it: its lifetime may be over, it may have been
+    /// retired, the pool may have become smaller or be closed.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use pool_core::doc::Numbers;
+    /// # use pool_core::{CloseReason, OwnedPooled, Pool};
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let pool = Pool::builder(Numbers::default()).build()?;
+    /// let guard = pool.checkout_owned().await?;
+    /// assert_eq!(OwnedPooled::is_due(&guard), None);
+    /// pool.retire_all();
+    /// assert_eq!(OwnedPooled::is_due(&guard), Some(CloseReason::Retired));
+    /// # Ok(()) }
+    /// ```
+    #[must_use]
+    pub fn is_due(guard: &Self) -> Option<CloseReason> {
+        guard.0.shared().unfit(guard.0.slot())
+    }
+
+    /// Closes this connection when the guard is dropped, and retires all that are older: what ails this one ails them.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use pool_core::doc::Numbers;
+    /// # use pool_core::{OwnedPooled, Pool};
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let pool = Pool::builder(Numbers::default()).build()?;
+    /// # let (older, _newer) = (pool.checkout().await?, pool.checkout().await?);
+    /// drop(older);
+    /// # drop(_newer);
+    /// let mut newer = pool.checkout_owned().await?;
+    /// assert_eq!((*newer, pool.status().idle), (2, 1));
+    /// OwnedPooled::taint_with_older(&mut newer);
+    /// drop(newer);
+    /// assert_eq!(pool.status().idle, 0);
+    /// # Ok(()) }
+    /// ```
+    pub fn taint_with_older(guard: &mut Self) {
+        guard.0.condemn(CloseReason::Discarded);
+        let shared = guard.0.shared();
+        shared.retire(shared.info(guard.0.slot()).id);
     }
 }
 
@@ -324,24 +435,13 @@ impl<M: Manager> fmt::Debug for OwnedPooled<M> {
     }
 }
 
-fn info<M: Manager, H: Borrow<Arc<Shared<M>>>>(lease: &Lease<M, H>) -> ConnectionInfo {
-    let shared = lease.shared();
-    let info = shared.info(lease.slot());
-    ConnectionInfo {
-        id: info.id,
-        age: shared.clock.exact().since(info.born),
-        uses: info.uses,
-        idle_for: info.idle_for,
-    }
-}
-
 fn fmt_as<M: Manager, H: Borrow<Arc<Shared<M>>>>(
     name: &str,
     lease: &Lease<M, H>,
     f: &mut fmt::Formatter<'_>,
 ) -> fmt::Result {
     f.debug_struct(name)
-        .field("info", &info(lease))
-        .field("tainted", &lease.is_tainted())
+        .field("info", &lease.info())
+        .field("tainted", &lease.is_condemned())
         .finish_non_exhaustive()
 }

@@ -1,6 +1,9 @@
-//! What a pool looks like at one instant.
+//! What a pool looks like at one instant, and what it has done so far.
 
 use std::fmt;
+
+use crate::reason::CloseReason;
+use crate::state::Totals;
 
 /// One snapshot, taken under the lock, whose numbers add up: `idle + in_use + connecting + closing = size()`.
 ///
@@ -21,11 +24,11 @@ use std::fmt;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Status {
-    /// The most connections the pool may have.
+    /// The most connections the pool may have, as it was built or last resized.
     pub max_size: usize,
     /// Connections ready to be checked out.
     pub idle: usize,
-    /// Connections out of the idle set: with a caller, on their way to one, or being reset or looked at.
+    /// Connections out of the idle set: with a caller, on their way to one, or being reset or checked.
     pub in_use: usize,
     /// Dials under way.
     pub connecting: usize,
@@ -33,12 +36,15 @@ pub struct Status {
     pub closing: usize,
     /// Callers in the queue.
     pub waiting: usize,
+    /// Whether [`Pool::pause`](crate::Pool::pause) was called and [`Pool::resume`](crate::Pool::resume) not yet.
+    pub is_paused: bool,
     /// Whether [`Pool::close`](crate::Pool::close) was called, the last handle dropped or the runtime shut down.
     pub is_closed: bool,
 }
 
 impl Status {
-    /// All slots that are taken: `idle + in_use + connecting + closing`, never above `max_size`.
+    /// All slots that are taken: `idle + in_use + connecting + closing`, never above `max_size`; in a pool that was
+    /// made smaller, as soon as what is too many has come home and is closed.
     ///
     /// # Examples
     ///
@@ -60,6 +66,7 @@ impl fmt::Display for Status {
             connecting,
             closing,
             waiting,
+            is_paused,
             is_closed,
         } = self;
         write!(
@@ -70,9 +77,104 @@ impl fmt::Display for Status {
             write!(f, "{closing} closing, ")?;
         }
         write!(f, "{waiting} waiting")?;
+        if *is_paused {
+            write!(f, ", paused")?;
+        }
         if *is_closed {
             write!(f, ", closed")?;
         }
         Ok(())
+    }
+}
+
+/// What a pool has done since it was built, with its [`Status`] at the same instant.
+///
+/// The numbers add up: every connection made is idle, in use, given up for some reason or detached:
+/// `connected = status.idle + status.in_use + closed() + detached`.
+///
+/// # Examples
+///
+/// ```
+/// # use pool_core::doc::Numbers;
+/// use pool_core::{CloseReason, Pool, Pooled};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let pool = Pool::builder(Numbers::default()).build()?;
+/// drop(pool.checkout().await?);
+/// Pooled::discard(pool.checkout().await?);
+/// let metrics = pool.metrics();
+/// assert_eq!((metrics.connected, metrics.checkouts), (1, 2));
+/// assert_eq!(metrics.closed_for(CloseReason::Discarded), 1);
+/// # Ok(()) }
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Metrics {
+    /// Connections made or added.
+    pub connected: u64,
+    /// Dials that failed.
+    pub connect_failures: u64,
+    /// Connections handed to callers.
+    pub checkouts: u64,
+    /// Callers who had to wait, whatever came of it.
+    pub waited: u64,
+    /// Checkouts that ran into their deadline.
+    pub timed_out: u64,
+    /// Callers who left while they waited.
+    pub cancelled: u64,
+    /// Checkouts that were refused because too many waited.
+    pub refused: u64,
+    /// Connections that callers took for good.
+    pub detached: u64,
+    /// The numbers now.
+    pub status: Status,
+    closed: [u64; CloseReason::ALL.len()],
+}
+
+impl Metrics {
+    pub(crate) fn new(totals: Totals, status: Status) -> Self {
+        Self {
+            connected: totals.connected,
+            connect_failures: totals.connect_failures,
+            checkouts: totals.checkouts,
+            waited: totals.waited,
+            timed_out: totals.timed_out,
+            cancelled: totals.cancelled,
+            refused: totals.refused,
+            detached: totals.detached,
+            status,
+            closed: totals.closed,
+        }
+    }
+
+    /// Connections given up for this reason.
+    ///
+    /// # Examples
+    ///
+    /// See [`Metrics`].
+    #[must_use]
+    pub fn closed_for(&self, reason: CloseReason) -> u64 {
+        self.closed[reason as usize]
+    }
+
+    /// Connections given up, whatever the reason.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use pool_core::doc::Numbers;
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let pool = pool_core::Pool::builder(Numbers::default()).build()?;
+    /// drop(pool.checkout().await?);
+    /// assert_eq!(pool.metrics().closed(), 0);
+    /// pool.close();
+    /// assert_eq!(pool.metrics().closed(), 1);
+    /// # Ok(()) }
+    /// ```
+    #[must_use]
+    pub fn closed(&self) -> u64 {
+        self.closed.iter().sum()
     }
 }

@@ -7,8 +7,9 @@ use std::task::Poll;
 use futures_task::{ArcWake, waker_ref};
 use tokio::sync::Notify;
 
+use crate::clock::Stopwatch;
 use crate::manager::{Dropped, Manager};
-use crate::state::SlotId;
+use crate::state::{SlotId, Time};
 
 /// A connection with the waker that watches it; what the pool lends out.
 #[derive(Debug)]
@@ -28,10 +29,19 @@ struct Watch {
 }
 
 /// What the maintenance task is to look at.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Inbox {
-    stirred: Mutex<Vec<(SlotId, u64)>>,
+    stopwatch: Stopwatch,
+    stirred: Mutex<Vec<Letter>>,
     nudged: Notify,
+}
+
+/// Names a connection, and says since when there is something to see.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Letter {
+    pub(crate) slot: SlotId,
+    pub(crate) id: u64,
+    pub(crate) at: Time,
 }
 
 impl<C> Live<C> {
@@ -86,12 +96,21 @@ impl ArcWake for Watch {
 }
 
 impl Inbox {
+    pub(crate) fn new(stopwatch: Stopwatch) -> Self {
+        Self {
+            stopwatch,
+            stirred: Mutex::default(),
+            nudged: Notify::new(),
+        }
+    }
+
     /// Has the maintenance task look at a connection.
-    pub(crate) fn tell(&self, letter: (SlotId, u64)) {
+    pub(crate) fn tell(&self, (slot, id): (SlotId, u64)) {
+        let at = self.stopwatch.now();
         self.stirred
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-            .push(letter);
+            .push(Letter { slot, id, at });
         self.nudge();
     }
 
@@ -101,11 +120,11 @@ impl Inbox {
     }
 
     /// All letters since the last time, each once: a waker may be called too often.
-    pub(crate) fn take(&self) -> Vec<(SlotId, u64)> {
+    pub(crate) fn take(&self) -> Vec<Letter> {
         let mut letters =
             std::mem::take(&mut *self.stirred.lock().unwrap_or_else(PoisonError::into_inner));
         letters.sort_unstable();
-        letters.dedup();
+        letters.dedup_by_key(|letter| (letter.slot, letter.id));
         letters
     }
 

@@ -20,7 +20,7 @@ fn state(max_size: usize) -> Tested {
         max_size,
         ..Config::default()
     };
-    State::new(&config)
+    State::new(&config, Vec::new())
 }
 
 fn transition<R>(
@@ -68,7 +68,7 @@ fn hand_off_against_cancel() {
             let state = Arc::clone(&state);
             thread::spawn(move || {
                 transition(&state, |state, effects| {
-                    state.give_back(lent.slot, lent.value, Time::START, effects);
+                    state.give_back(lent.slot, lent.value, None, Time::START, effects);
                 });
             })
         };
@@ -89,7 +89,7 @@ fn hand_off_against_a_newcomer() {
             let state = Arc::clone(&state);
             thread::spawn(move || {
                 transition(&state, |state, effects| {
-                    state.give_back(lent.slot, lent.value, Time::START, effects);
+                    state.give_back(lent.slot, lent.value, None, Time::START, effects);
                 });
             })
         };
@@ -112,13 +112,15 @@ fn check_in_against_close() {
         let closer = {
             let state = Arc::clone(&state);
             thread::spawn(move || {
-                transition(&state, |state, effects| state.close(effects))
-                    .1
-                    .close
+                transition(&state, |state, effects| {
+                    state.close(effects);
+                })
+                .1
+                .close
             })
         };
         let given = transition(&state, |state, effects| {
-            state.give_back(lent.slot, lent.value, Time::START, effects);
+            state.give_back(lent.slot, lent.value, None, Time::START, effects);
         });
         let mut owed = given.1.close;
         owed.extend(closer.join().unwrap());
@@ -126,7 +128,7 @@ fn check_in_against_close() {
         match granted {
             Ok(Grant::Connection(lent)) => {
                 let given = transition(&state, |state, effects| {
-                    state.give_back(lent.slot, lent.value, Time::START, effects);
+                    state.give_back(lent.slot, lent.value, None, Time::START, effects);
                 });
                 owed.extend(given.1.close);
             }
@@ -175,7 +177,7 @@ fn two_callers_and_one_connection() {
             state.leave(place, Time::START, effects)
         });
         transition(&state, |state, effects| {
-            state.give_back(lent.slot, lent.value, Time::START, effects)
+            state.give_back(lent.slot, lent.value, None, Time::START, effects)
         });
         let other = {
             let state = Arc::clone(&state);
@@ -224,12 +226,21 @@ impl Watched {
     /// `Shared::make_available`.
     fn come_home(&self, lent: Lent<u64>, id: u64) {
         if self.watch_says_dropped() {
-            self.state.lock().unwrap().discard(lent.slot);
+            self.state
+                .lock()
+                .unwrap()
+                .discard(lent.slot, CloseReason::Discarded);
             return;
         }
         let mut state = self.state.lock().unwrap();
         let stirred = !self.armed.load(Ordering::Acquire);
-        state.give_back(lent.slot, lent.value, Time::START, &mut Effects::new());
+        state.give_back(
+            lent.slot,
+            lent.value,
+            None,
+            Time::START,
+            &mut Effects::new(),
+        );
         drop(state);
         if stirred {
             self.inbox.lock().unwrap().push((lent.slot, id));

@@ -15,19 +15,25 @@
 //!
 //! Invariants, asserted after every step of the property tests:
 //!
-//! - `connecting + in_use + idle + closing` is the number of slots taken, and never above `max_size`.
-//! - Nobody waits beside an idle connection.
+//! - `connecting + in_use + idle + closing` is the number of slots taken, and never above `max_size`; in a pool that was
+//!   made smaller, never above what it was before.
+//! - Nobody waits beside an idle connection, unless the pool is paused.
 //! - `next_due` is not later than the deadline of any idle connection.
+//! - Every connection ever made is idle, in use, given up or detached, and the totals say so.
 //! - A value (the connection) is in its slot exactly while idle.
 //!
 //! Every transition is a method on `&mut State`, which is the proof that the lock is held. What a transition owes to
 //! the world it adds to [`Effects`], and the shell performs that after unlocking. The two steps of the hot path,
 //! [`State::check_out`] and [`State::check_in`], owe nothing or do nothing.
 
+mod control;
 mod idle;
+mod keepalive;
 mod outage;
+mod reap;
 mod slots;
 mod time;
+mod totals;
 mod waiters;
 
 #[cfg(all(test, pool_loom))]
@@ -40,18 +46,20 @@ use std::task::Waker;
 use std::time::Duration;
 
 use self::idle::Idle;
+use self::keepalive::Keepalive;
 use self::outage::Outages;
 use self::slots::{Phase, Slots};
 use self::waiters::Waiters;
 use crate::config::{Config, OnConnectError, Order};
+use crate::reason::CloseReason;
 
+pub(crate) use self::control::Warmth;
+pub(crate) use self::keepalive::CheckSet;
 pub(crate) use self::outage::Pause;
 pub(crate) use self::slots::SlotId;
 pub(crate) use self::time::Time;
+pub(crate) use self::totals::Totals;
 pub(crate) use self::waiters::WaiterId;
-
-/// Most connections one transition gives up, so that the lock is never held for long.
-const BATCH: usize = 128;
 
 /// Everything the lock protects. `T` is what is pooled, `E` what is told when a dial fails.
 #[derive(Debug)]
@@ -67,8 +75,19 @@ pub(crate) struct State<T, E> {
     lifetimes: BTreeSet<(Time, SlotId)>,
     /// Nothing happens to an idle connection before this.
     next_due: Time,
+    keepalive: Keepalive,
     outages: Outages<E>,
+    totals: Totals,
+    /// Connections with a lower number are not kept.
+    retired_below: u64,
+    /// Nobody is served until it is resumed.
+    paused: bool,
     closed: bool,
+    /// Connections have said how long they may idle, so each that comes home is asked.
+    hinted: bool,
+    /// Whether a connection that comes home must take the whole path: the pool is closed or paused or was made smaller,
+    /// or connections say how long they may idle.
+    detour: bool,
 }
 
 /// The part of the configuration that transitions consult.
@@ -76,6 +95,9 @@ pub(crate) struct State<T, E> {
 struct Limits {
     max_size: usize,
     min_idle: usize,
+    max_idle: usize,
+    max_uses: u32,
+    max_waiters: usize,
     max_connecting: usize,
     order: Order,
     idle_timeout: u64,
@@ -99,6 +121,8 @@ pub(crate) enum Grant<T, E> {
     Failed(E, Time),
     /// Its deadline had passed when its turn came.
     Expired,
+    /// As many wait as may.
+    Refused,
     Closed,
 }
 
@@ -115,13 +139,17 @@ pub(crate) struct Dial {
 pub(crate) struct Effects<T, E> {
     pub(crate) wake: Wakers,
     pub(crate) dial: Vec<Dial>,
-    pub(crate) close: Vec<Lent<T>>,
+    pub(crate) close: Vec<(Lent<T>, CloseReason)>,
+    /// Taken out of the idle set to be checked.
+    pub(crate) check: Vec<(Lent<T>, CheckSet)>,
     /// To be waited out, and reported with [`State::pause_over`].
     pub(crate) pause: Option<Pause>,
     /// To be looked at again: nobody did while it was granted to one who left.
     pub(crate) look: Option<(SlotId, u64)>,
     /// `next_due` has come closer than the maintenance task knows.
     pub(crate) nudge: bool,
+    /// A dial ended or a slot was freed, for those who wait for the numbers to change.
+    pub(crate) changed: bool,
     /// Of no use any more, and the user's: to be dropped, but not under the lock. No transition leaves more than one.
     pub(crate) waker: Option<Waker>,
     pub(crate) error: Option<E>,
@@ -140,23 +168,27 @@ pub(crate) struct SlotInfo {
     pub(crate) id: u64,
     pub(crate) born: Time,
     pub(crate) uses: u32,
+    pub(crate) taken: Time,
     pub(crate) idle_for: Duration,
 }
 
 /// The numbers of [`Status`](crate::Status) that only the state knows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Counts {
+    pub(crate) max_size: usize,
     pub(crate) idle: usize,
     pub(crate) in_use: usize,
     pub(crate) connecting: usize,
     pub(crate) closing: usize,
     pub(crate) waiting: usize,
+    pub(crate) paused: bool,
     pub(crate) closed: bool,
 }
 
 // A caller comes.
 impl<T, E: Clone> State<T, E> {
-    pub(crate) fn new(config: &Config) -> Self {
+    /// `periods` are those of the checks that run while a connection is idle.
+    pub(crate) fn new(config: &Config, periods: Vec<u64>) -> Self {
         Self {
             limits: Limits::new(config),
             slots: Slots::new(),
@@ -167,8 +199,14 @@ impl<T, E: Clone> State<T, E> {
             closing: 0,
             lifetimes: BTreeSet::new(),
             next_due: Time::NEVER,
+            keepalive: Keepalive::new(periods),
             outages: Outages::new(config),
+            totals: Totals::default(),
+            retired_below: 0,
+            paused: false,
             closed: false,
+            hinted: false,
+            detour: false,
         }
     }
 
@@ -178,7 +216,7 @@ impl<T, E: Clone> State<T, E> {
     pub(crate) fn check_out(&mut self, now: Time) -> Option<Lent<T>> {
         let replaced =
             self.idle.len() <= self.limits.min_idle && self.slots.used() < self.limits.max_size;
-        if now >= self.next_due || replaced {
+        if now >= self.next_due || replaced || self.paused {
             return None;
         }
         self.take_idle(now)
@@ -200,8 +238,12 @@ impl<T, E: Clone> State<T, E> {
             Grant::Closed
         } else if let Some((error, at)) = self.outages.refusal(now, self.limits.fail_at_once) {
             Grant::Failed(error, at)
+        } else if former.is_none() && self.waiters.queued() >= self.most_waiters() {
+            self.totals.refused += 1;
+            Grant::Refused
         } else {
             let place = self.waiters.join(former, deadline, waker);
+            self.totals.waited += u64::from(former.is_none());
             self.settle(now, effects);
             return Ok(place);
         };
@@ -214,7 +256,10 @@ impl<T, E: Clone> State<T, E> {
         while now >= self.next_due {
             self.expire(now, effects);
         }
-        let lent = self.take_idle(now);
+        let lent = match self.paused {
+            true => None,
+            false => self.take_idle(now),
+        };
         self.settle(now, effects);
         lent
     }
@@ -240,15 +285,37 @@ impl<T, E: Clone> State<T, E> {
         effects.waker = waker;
         match grant {
             Some(Grant::Connection(Lent { slot, value })) => {
-                // It was not used after all.
-                self.slots.at(slot).uses -= 1;
+                self.not_used(slot);
                 effects.look = Some((slot, self.slots.get(slot).id));
                 self.home(slot, value, now, effects);
             }
             // An error needs no passing on: all who waited were told, and whoever came later has a dial of his own.
             Some(Grant::Failed(error, _)) => effects.error = Some(error),
-            Some(Grant::Expired | Grant::Closed) | None => {}
+            Some(Grant::Expired | Grant::Refused | Grant::Closed) | None => {}
         }
+    }
+
+    /// As [`leave`](Self::leave), of one who was not told to.
+    pub(crate) fn cancel(&mut self, place: WaiterId, now: Time, effects: &mut Effects<T, E>) {
+        self.totals.cancelled += 1;
+        self.leave(place, now, effects);
+    }
+
+    /// A checkout ran into its deadline.
+    pub(crate) fn timed_out(&mut self) {
+        self.totals.timed_out += 1;
+    }
+
+    /// A connection was handed out and not used after all.
+    pub(crate) fn not_used(&mut self, id: SlotId) {
+        self.slots.at(id).uses -= 1;
+        self.totals.checkouts -= 1;
+    }
+
+    /// Callers who may wait: `max_waiters` beside those whom free slots and dials under way will serve.
+    fn most_waiters(&self) -> usize {
+        let served = self.room() + self.connecting;
+        self.limits.max_waiters.saturating_add(served)
     }
 }
 
@@ -269,11 +336,13 @@ impl<T, E: Clone> State<T, E> {
         let slot = self.slots.at(id);
         debug_assert_eq!(slot.phase, Phase::InUse);
         if news
-            || self.closed
+            || self.detour
             || !self.outages.is_over()
             || !self.waiters.is_empty()
             || now >= self.next_due
             || now >= slot.expires
+            || slot.uses >= self.limits.max_uses
+            || self.idle.len() >= self.limits.max_idle
         {
             return false;
         }
@@ -284,15 +353,18 @@ impl<T, E: Clone> State<T, E> {
         true
     }
 
-    /// The whole path in: to the oldest waiter, else to the idle set, unless its time has come.
+    /// The whole path in: to the oldest waiter, else to the idle set, unless its time has come. Some connections know
+    /// how long they may idle.
     pub(crate) fn give_back(
         &mut self,
         id: SlotId,
         value: T,
+        idle_limit: Option<Duration>,
         now: Time,
         effects: &mut Effects<T, E>,
     ) {
         self.slots.at(id).idle_since = now;
+        self.heed(id, idle_limit, now, effects);
         if !self.outages.is_over() {
             effects.error = self.outages.proven(self.slots.get(id).born);
             self.settle(now, effects);
@@ -324,11 +396,19 @@ impl<T, E: Clone> State<T, E> {
     }
 
     /// A connection in use is given up; it keeps its slot until [`closed`](Self::closed).
-    pub(crate) fn discard(&mut self, id: SlotId) {
+    pub(crate) fn discard(&mut self, id: SlotId, reason: CloseReason) {
+        self.totals.given_up(reason);
+        self.forget(id);
+    }
+
+    fn forget(&mut self, id: SlotId) {
         let slot = self.slots.at(id);
         debug_assert_eq!(slot.phase, Phase::InUse);
         slot.phase = Phase::Closing;
         self.lifetimes.remove(&(slot.expires, id));
+        if !self.keepalive.is_unused() {
+            self.keepalive.end(id);
+        }
         self.in_use -= 1;
         self.closing += 1;
     }
@@ -336,14 +416,19 @@ impl<T, E: Clone> State<T, E> {
     /// A connection's socket is closed.
     pub(crate) fn closed(&mut self, id: SlotId, now: Time, effects: &mut Effects<T, E>) {
         debug_assert_eq!(self.slots.get(id).phase, Phase::Closing);
-        self.slots.release(id);
         self.closing -= 1;
+        self.release(id, effects);
+        if !self.keepalive.is_unused() {
+            // If it was being checked, others may be now.
+            self.lower_due(self.keepalive.next_due(), effects);
+        }
         self.settle(now, effects);
     }
 
     /// A connection in use is the user's for good.
     pub(crate) fn detach(&mut self, id: SlotId, now: Time, effects: &mut Effects<T, E>) {
-        self.discard(id);
+        self.totals.detached += 1;
+        self.forget(id);
         self.closed(id, now, effects);
     }
 }
@@ -360,18 +445,29 @@ impl<T, E: Clone> State<T, E> {
         effects: &mut Effects<T, E>,
     ) {
         (effects.pause, effects.error) = self.outages.connected(now, random);
-        let expires = self.limits.expiry(now, random);
+        effects.changed = true;
+        let too_old = self.lifetime_end(now, random);
         let slot = self.slots.at(id);
         debug_assert_eq!(slot.phase, Phase::Connecting);
         slot.phase = Phase::InUse;
         slot.born = now;
-        slot.expires = expires;
+        slot.too_old = too_old;
+        slot.expires = too_old;
+        if slot.id < self.retired_below {
+            // Dialled with what was valid before.
+            slot.expires = Time::START;
+        }
         slot.idle_since = now;
+        self.totals.connected += 1;
         self.connecting -= 1;
         self.in_use += 1;
-        if expires != Time::NEVER {
-            self.lifetimes.insert((expires, id));
-            self.lower_due(expires, effects);
+        if too_old != Time::NEVER {
+            self.lifetimes.insert((self.slots.get(id).expires, id));
+            self.lower_due(too_old, effects);
+        }
+        if !self.keepalive.is_unused() {
+            self.keepalive.begin(id, now, random);
+            self.lower_due(self.keepalive.next_due(), effects);
         }
         self.home(id, value, now, effects);
         self.settle(now, effects);
@@ -387,7 +483,8 @@ impl<T, E: Clone> State<T, E> {
         random: u64,
         effects: &mut Effects<T, E>,
     ) {
-        self.free_dial(id);
+        self.totals.connect_failures += 1;
+        self.free_dial(id, effects);
         (effects.pause, effects.error) =
             self.outages
                 .failed(error.clone(), permanent, false, now, random);
@@ -415,64 +512,31 @@ impl<T, E: Clone> State<T, E> {
     /// A pause after a failure is over.
     pub(crate) fn pause_over(&mut self, pause: &Pause, now: Time, effects: &mut Effects<T, E>) {
         effects.error = self.outages.pause_over(pause);
+        effects.changed = true;
         self.settle(now, effects);
     }
 
     /// A dial ended without a result: the pool was closed or the runtime is shutting down.
-    pub(crate) fn abandoned(&mut self, id: SlotId) {
-        self.free_dial(id);
+    pub(crate) fn abandoned(&mut self, id: SlotId, effects: &mut Effects<T, E>) {
+        self.free_dial(id, effects);
     }
 
-    fn free_dial(&mut self, id: SlotId) {
+    fn free_dial(&mut self, id: SlotId, effects: &mut Effects<T, E>) {
         debug_assert_eq!(self.slots.get(id).phase, Phase::Connecting);
-        self.slots.release(id);
         self.connecting -= 1;
+        self.release(id, effects);
     }
 }
 
-// Time passes.
+// What is known.
 impl<T, E: Clone> State<T, E> {
-    /// Gives up what is due, at most a batch of it, and answers when there is more to do.
-    pub(crate) fn expire(&mut self, now: Time, effects: &mut Effects<T, E>) -> Time {
-        let batch = effects.close.len() + BATCH;
-        while effects.close.len() < batch
-            && let Some(&(at, id)) = self.lifetimes.first()
-            && at <= now
-        {
-            // One in use is met when it comes home.
-            self.lifetimes.pop_first();
-            if self.slots.get(id).phase == Phase::Idle {
-                self.reap(id, effects);
-            }
-        }
-        while effects.close.len() < batch
-            && self.idle_due() <= now
-            && let Some(oldest) = self.idle.oldest()
-        {
-            self.reap(oldest, effects);
-        }
-        self.next_due = self
-            .lifetimes
-            .first()
-            .map_or(Time::NEVER, |&(at, _)| at)
-            .min(self.idle_due());
-        self.settle(now, effects);
-        self.next_due
-    }
-
-    /// No new checkouts; what is idle is given up, and who waits is told.
-    pub(crate) fn close(&mut self, effects: &mut Effects<T, E>) {
-        self.closed = true;
-        while let Some(id) = self.idle.oldest() {
-            self.reap(id, effects);
-        }
-        self.next_due = Time::NEVER;
-        self.tell_all(|| Grant::Closed, effects);
-    }
-
     /// Since when connecting has failed, and with what.
     pub(crate) fn last_error(&self) -> Option<(E, Time)> {
         self.outages.last_error()
+    }
+
+    pub(crate) fn totals(&self) -> &Totals {
+        &self.totals
     }
 
     pub(crate) fn info(&self, id: SlotId) -> SlotInfo {
@@ -481,17 +545,20 @@ impl<T, E: Clone> State<T, E> {
             id: slot.id,
             born: slot.born,
             uses: slot.uses,
+            taken: slot.taken,
             idle_for: slot.taken.since(slot.idle_since),
         }
     }
 
     pub(crate) fn counts(&self) -> Counts {
         Counts {
+            max_size: self.limits.max_size,
             idle: self.idle.len(),
             in_use: self.in_use,
             connecting: self.connecting,
             closing: self.closing,
             waiting: self.waiters.queued(),
+            paused: self.paused,
             closed: self.closed,
         }
     }
@@ -526,16 +593,19 @@ impl<T, E: Clone> State<T, E> {
         let slot = self.slots.at(id);
         slot.taken = now;
         slot.uses = slot.uses.saturating_add(1);
+        self.totals.checkouts += 1;
     }
 
     fn home(&mut self, id: SlotId, value: T, now: Time, effects: &mut Effects<T, E>) {
-        if self.closed || now >= self.slots.get(id).expires {
-            self.discard(id);
-            effects.close.push(Lent { slot: id, value });
-            return;
+        if !self.keepalive.is_unused() && self.keepalive.checked(id) {
+            self.lower_due(self.keepalive.next_due(), effects);
         }
         let mut lent = Lent { slot: id, value };
-        if !self.waiters.is_empty() {
+        if let Some(reason) = self.unfit(id, now) {
+            self.discard(id, reason);
+            return effects.close.push((lent, reason));
+        }
+        if !self.waiters.is_empty() && !self.paused {
             match self
                 .waiters
                 .grant_oldest(now, Grant::Connection(lent), &mut effects.wake)
@@ -545,29 +615,52 @@ impl<T, E: Clone> State<T, E> {
                 Err(_) => unreachable!("a grant nobody takes comes back as it was"),
             }
         }
+        if self.idle.len() >= self.limits.max_idle {
+            self.discard(id, CloseReason::MaxIdle);
+            return effects.close.push((lent, CloseReason::MaxIdle));
+        }
         self.slots.at(id).value = Some(lent.value);
         self.in_use -= 1;
         self.idle.put_back(&mut self.slots, id);
         self.lower_due(self.idle_due(), effects);
     }
 
-    /// Gives up an idle connection.
-    fn reap(&mut self, id: SlotId, effects: &mut Effects<T, E>) {
-        let value = self.take_out(id);
-        self.discard(id);
-        effects.close.push(Lent { slot: id, value });
+    /// Why a connection in use would not be kept if it came home now.
+    pub(crate) fn unfit(&self, id: SlotId, now: Time) -> Option<CloseReason> {
+        let slot = self.slots.get(id);
+        if self.closed {
+            Some(CloseReason::PoolClosed)
+        } else if now >= slot.expires {
+            Some(Self::overdue(slot, now))
+        } else if slot.uses >= self.limits.max_uses {
+            Some(CloseReason::MaxUses)
+        } else if self.is_surplus() {
+            Some(CloseReason::Resized)
+        } else {
+            None
+        }
     }
 
-    /// When the oldest idle connection is to be reaped, if there is one too many.
-    fn idle_due(&self) -> Time {
-        match self.idle.oldest() {
-            Some(oldest) if self.idle.len() > self.limits.min_idle => self
-                .slots
-                .get(oldest)
-                .idle_since
-                .after_nanos(self.limits.idle_timeout),
-            _ => Time::NEVER,
-        }
+    /// Frees a slot.
+    fn release(&mut self, id: SlotId, effects: &mut Effects<T, E>) {
+        self.slots.release(id);
+        effects.changed = true;
+        self.find_detour();
+    }
+
+    /// Slots that may be taken.
+    fn room(&self) -> usize {
+        self.limits.max_size.saturating_sub(self.slots.used())
+    }
+
+    /// Whether there is one too many, after the pool was made smaller. What is being closed is on its way already.
+    fn is_surplus(&self) -> bool {
+        self.slots.used() - self.closing > self.limits.max_size
+    }
+
+    fn find_detour(&mut self) {
+        let shrinks = self.slots.used() > self.limits.max_size;
+        self.detour = self.closed || self.paused || self.hinted || shrinks;
     }
 
     fn lower_due(&mut self, due: Time, effects: &mut Effects<T, E>) {
@@ -588,6 +681,9 @@ impl<T, E: Clone> State<T, E> {
 
     /// Demand less supply: starts as many dials as are wanted and not yet under way.
     fn settle(&mut self, now: Time, effects: &mut Effects<T, E>) {
+        if self.paused {
+            return;
+        }
         let demand = self.waiters.queued() + self.limits.min_idle.saturating_sub(self.idle.len());
         if demand > self.connecting {
             self.dial(demand - self.connecting, now, effects);
@@ -599,8 +695,8 @@ impl<T, E: Clone> State<T, E> {
         let most = self
             .outages
             .most_dials(now, self.connecting, self.limits.max_connecting);
-        let room = self.limits.max_size - self.slots.used();
-        let started = if self.closed {
+        let room = self.room();
+        let started = if self.closed || self.paused {
             0
         } else {
             wanted.min(room).min(most)
@@ -609,13 +705,19 @@ impl<T, E: Clone> State<T, E> {
             self.outages.dialled();
         }
         for _ in 0..started {
-            let slot = self.slots.occupy();
-            effects.dial.push(Dial {
-                slot,
-                id: self.slots.get(slot).id,
-            });
+            let dial = self.occupy();
+            effects.dial.push(dial);
         }
-        self.connecting += started;
+    }
+
+    /// Takes a free slot.
+    fn occupy(&mut self) -> Dial {
+        let slot = self.slots.occupy();
+        self.connecting += 1;
+        Dial {
+            slot,
+            id: self.slots.get(slot).id,
+        }
     }
 }
 
@@ -624,6 +726,9 @@ impl Limits {
         Self {
             max_size: config.max_size,
             min_idle: config.min_idle,
+            max_idle: config.max_idle.unwrap_or(usize::MAX),
+            max_uses: config.max_uses.unwrap_or(u32::MAX),
+            max_waiters: config.max_waiters.unwrap_or(usize::MAX),
             max_connecting: config.max_connecting,
             order: config.order,
             idle_timeout: config.idle_timeout.map_or(u64::MAX, time::nanos),
@@ -631,12 +736,6 @@ impl Limits {
             lifetime_jitter: config.lifetime_jitter,
             fail_at_once: config.on_connect_error == OnConnectError::Fail,
         }
-    }
-
-    fn expiry(&self, now: Time, random: u64) -> Time {
-        self.max_lifetime.map_or(Time::NEVER, |lifetime| {
-            now.after(time::shortened(lifetime, self.lifetime_jitter, random))
-        })
     }
 }
 
@@ -646,9 +745,11 @@ impl<T, E> Effects<T, E> {
             wake: Wakers::default(),
             dial: Vec::new(),
             close: Vec::new(),
+            check: Vec::new(),
             pause: None,
             look: None,
             nudge: false,
+            changed: false,
             waker: None,
             error: None,
         }

@@ -9,6 +9,15 @@ pub(crate) struct SlotId(u32);
 impl SlotId {
     /// No slot, in the links of the idle list.
     pub(super) const NONE: Self = Self(u32::MAX);
+
+    pub(super) fn index(self) -> usize {
+        self.0 as usize
+    }
+
+    #[cfg(test)]
+    pub(super) fn from_index(index: usize) -> Self {
+        Self(index as u32)
+    }
 }
 
 /// Where a slot stands in the drawing at the top of `state`.
@@ -33,6 +42,9 @@ pub(super) struct Slot<T> {
     /// Unique in the life of the pool, unlike the slot.
     pub(super) id: u64,
     pub(super) born: Time,
+    /// When it becomes too old.
+    pub(super) too_old: Time,
+    /// When it is to be given up: when it is too old, or earlier if it said so itself; at the start if it was retired.
     pub(super) expires: Time,
     /// Last check-in, also while it is in use: then the idle time before this use is `taken - idle_since`.
     pub(super) idle_since: Time,
@@ -64,6 +76,11 @@ impl<T> Slots<T> {
         self.used
     }
 
+    /// The number the next connection will have.
+    pub(super) fn next_number(&self) -> u64 {
+        self.next_id
+    }
+
     /// Takes a free slot for a connection to be, and gives the connection its number.
     pub(super) fn occupy(&mut self) -> SlotId {
         if self.free == SlotId::NONE {
@@ -76,6 +93,7 @@ impl<T> Slots<T> {
                 newer: SlotId::NONE,
                 id: 0,
                 born: Time::START,
+                too_old: Time::NEVER,
                 expires: Time::NEVER,
                 idle_since: Time::START,
                 taken: Time::START,
@@ -116,7 +134,6 @@ impl<T> Slots<T> {
         &self.slots[id.0 as usize]
     }
 
-    #[cfg(test)]
     pub(super) fn all(&self) -> impl Iterator<Item = (SlotId, &Slot<T>)> {
         self.slots
             .iter()

@@ -7,8 +7,11 @@ use std::task::{Wake, Waker};
 use std::time::Duration;
 
 use proptest::prelude::*;
+use proptest::strategy::ValueTree;
+use proptest::test_runner::{RngAlgorithm, TestRng, TestRunner};
 
-use super::slots::{Phase, SlotId};
+use super::reap::BATCH;
+use super::slots::{Phase, Slot, SlotId};
 use super::*;
 
 type Connection = u64;
@@ -26,7 +29,8 @@ enum Op {
     Collect(Pick),
     CollectDead(Pick),
     Leave(Pick),
-    CheckIn(Pick),
+    Cancel(Pick),
+    CheckIn(Pick, Option<u8>),
     Discard(Pick),
     Detach(Pick),
     DropUnused,
@@ -37,8 +41,27 @@ enum Op {
     PauseOver(Pick),
     Closed(Pick),
     Pass(u16),
+    JumpBack(u16),
     Expire,
+    Checked(Pick, bool),
+    Resize(u8),
+    SetMinIdle(u8),
+    SetIdleTimeout(Option<u16>),
+    Pause,
+    Resume,
+    Retire(u8),
+    Clear(u8),
+    Adopt,
+    WarmUp(u8),
     Close,
+}
+
+fn jumping_op() -> impl Strategy<Value = Op> {
+    prop_oneof![
+        1 => (0..10_000_u16).prop_map(Op::JumpBack),
+        1 => (0..10_000_u16).prop_map(Op::Pass),
+        10 => op(),
+    ]
 }
 
 fn op() -> impl Strategy<Value = Op> {
@@ -50,8 +73,10 @@ fn op() -> impl Strategy<Value = Op> {
         8 => prop::option::of(any::<u8>()).prop_map(Op::Request),
         8 => pick().prop_map(Op::Collect),
         2 => pick().prop_map(Op::CollectDead),
-        3 => pick().prop_map(Op::Leave),
-        9 => pick().prop_map(Op::CheckIn),
+        2 => pick().prop_map(Op::Leave),
+        2 => pick().prop_map(Op::Cancel),
+        7 => pick().prop_map(|which| Op::CheckIn(which, None)),
+        2 => (pick(), prop::option::of(any::<u8>())).prop_map(|(which, limit)| Op::CheckIn(which, limit)),
         2 => pick().prop_map(Op::Discard),
         1 => pick().prop_map(Op::Detach),
         1 => Just(Op::DropUnused),
@@ -63,6 +88,16 @@ fn op() -> impl Strategy<Value = Op> {
         4 => pick().prop_map(Op::Closed),
         6 => (0..300_u16).prop_map(Op::Pass),
         3 => Just(Op::Expire),
+        4 => (pick(), any::<bool>()).prop_map(|(which, good)| Op::Checked(which, good)),
+        2 => (0..8_u8).prop_map(Op::Resize),
+        1 => (0..4_u8).prop_map(Op::SetMinIdle),
+        1 => prop::option::of(1..400_u16).prop_map(Op::SetIdleTimeout),
+        1 => Just(Op::Pause),
+        2 => Just(Op::Resume),
+        1 => (0..4_u8).prop_map(Op::Retire),
+        1 => (0..4_u8).prop_map(Op::Clear),
+        1 => Just(Op::Adopt),
+        1 => (0..8_u8).prop_map(Op::WarmUp),
         1 => prop::bool::weighted(0.05).prop_map(|close| if close { Op::Close } else { Op::Expire }),
     ]
 }
@@ -78,11 +113,28 @@ fn config() -> impl Strategy<Value = Config> {
         any::<bool>(),
         millis(1..400_u64),
         millis(1..900_u64),
+        (
+            prop::option::of(0..4_usize),
+            prop::option::of(0..4_usize),
+            prop::option::of(1..6_u32),
+        ),
     )
         .prop_map(
-            |(max_size, min_idle, max_connecting, fifo, fail, idle_timeout, max_lifetime)| Config {
+            |(
                 max_size,
-                min_idle: min_idle.min(max_size),
+                min_idle,
+                max_connecting,
+                fifo,
+                fail,
+                idle_timeout,
+                max_lifetime,
+                (max_idle, max_waiters, max_uses),
+            )| Config {
+                max_size,
+                min_idle: min_idle.min(max_size).min(max_idle.unwrap_or(usize::MAX)),
+                max_idle,
+                max_waiters,
+                max_uses,
                 max_connecting,
                 order: if fifo { Order::Fifo } else { Order::Lifo },
                 on_connect_error: if fail {
@@ -119,6 +171,8 @@ struct World {
     now: Time,
     callers: Vec<Caller>,
     out: Vec<Lent<Connection>>,
+    /// Out of the idle set to be checked.
+    checking: Vec<Lent<Connection>>,
     dials: Vec<Dial>,
     closing: Vec<Lent<Connection>>,
     made: BTreeSet<Connection>,
@@ -126,6 +180,12 @@ struct World {
     /// What somebody promised to wait out.
     pauses: Vec<Pause>,
     random: u64,
+    max_size: usize,
+    /// Slots taken after the last step, which a smaller pool may still have.
+    used: usize,
+    /// The clock went back, so that nothing is in the order of time any more.
+    jumped: bool,
+    is_closed: bool,
 }
 
 fn pick<T>(from: &mut Vec<T>, which: Pick) -> Option<T> {
@@ -134,8 +194,19 @@ fn pick<T>(from: &mut Vec<T>, which: Pick) -> Option<T> {
 
 impl World {
     fn new(config: Config) -> Self {
-        let state = State::new(&config);
+        Self::checked(config, Vec::new())
+    }
+
+    /// With checks that run while a connection is idle, every so many milliseconds.
+    fn checked(config: Config, periods: Vec<u64>) -> Self {
+        let nanos = periods.into_iter().map(|ms| ms * 1_000_000).collect();
+        let state = State::new(&config, nanos);
         Self {
+            max_size: config.max_size,
+            used: 0,
+            jumped: false,
+            is_closed: false,
+            checking: Vec::new(),
             config,
             state,
             now: Time::START,
@@ -163,7 +234,13 @@ impl World {
             waker.wake();
         }
         self.dials.extend(effects.dial);
-        self.closing.extend(effects.close);
+        self.closing
+            .extend(effects.close.into_iter().map(|(lent, _)| lent));
+        self.checking
+            .extend(effects.check.into_iter().map(|(lent, checks)| {
+                assert_ne!(checks, 0, "taken out for nothing");
+                lent
+            }));
         self.pauses.extend(effects.pause);
         answer
     }
@@ -198,7 +275,7 @@ impl World {
                 woken,
             }),
             Err(Grant::Connection(lent)) => self.out.push(lent),
-            Err(Grant::Failed(..) | Grant::Closed) => {}
+            Err(Grant::Failed(..) | Grant::Refused | Grant::Closed) => {}
             Err(Grant::Expired) => unreachable!("nobody expires before he queues"),
         }
     }
@@ -222,8 +299,9 @@ impl World {
                 );
                 match grant {
                     Grant::Connection(lent) => return Some((caller, lent)),
-                    Grant::Expired => assert!(caller.deadline <= self.now),
+                    Grant::Expired => assert!(self.jumped || caller.deadline <= self.now),
                     Grant::Failed(..) | Grant::Closed => {}
+                    Grant::Refused => unreachable!("who is refused does not queue"),
                 }
             }
         }
@@ -231,17 +309,28 @@ impl World {
     }
 
     fn give_up(&mut self, lent: Lent<Connection>) {
-        self.state.discard(lent.slot);
+        self.state.discard(lent.slot, CloseReason::Discarded);
         self.closing.push(lent);
     }
 
     fn give_back(&mut self, lent: Lent<Connection>) {
+        self.give_back_with(lent, None);
+    }
+
+    fn give_back_with(&mut self, lent: Lent<Connection>, idle_limit: Option<Duration>) {
         let Lent { slot, value } = lent;
         let mut value = Some(value);
-        if !self.state.check_in(slot, &mut value, self.now) {
+        if idle_limit.is_some() || !self.state.check_in(slot, &mut value, self.now) {
             let value = value.expect("it was left");
-            self.step(|state, now, effects| state.give_back(slot, value, now, effects));
+            self.step(|state, now, effects| {
+                state.give_back(slot, value, idle_limit, now, effects);
+            });
         }
+    }
+
+    fn close(&mut self) {
+        self.is_closed = true;
+        self.step(|state, _, effects| state.close(effects));
     }
 
     fn connected(&mut self, dial: Dial) {
@@ -306,9 +395,15 @@ impl World {
                     self.step(|state, now, effects| state.leave(place, now, effects));
                 }
             }
-            Op::CheckIn(which) => {
+            Op::Cancel(which) => {
+                if let Some(caller) = pick(&mut self.callers, which) {
+                    let place = caller.place;
+                    self.step(|state, now, effects| state.cancel(place, now, effects));
+                }
+            }
+            Op::CheckIn(which, limit) => {
                 if let Some(lent) = pick(&mut self.out, which) {
-                    self.give_back(lent);
+                    self.give_back_with(lent, limit.map(|ms| Duration::from_millis(ms.into())));
                 }
             }
             Op::Discard(which) => {
@@ -360,9 +455,9 @@ impl World {
             }
             Op::Abandoned(which) => {
                 if let Some(dial) = pick(&mut self.dials, which) {
-                    self.state.abandoned(dial.slot);
+                    self.step(|state, _, effects| state.abandoned(dial.slot, effects));
                     // That is what the shell does then.
-                    self.step(|state, _, effects| state.close(effects));
+                    self.close();
                 }
             }
             Op::PauseOver(which) => {
@@ -379,7 +474,64 @@ impl World {
             Op::Expire => {
                 self.step(|state, now, effects| state.expire(now, effects));
             }
-            Op::Close => self.step(|state, _, effects| state.close(effects)),
+            Op::JumpBack(ms) => {
+                let now = self.now.since(Time::START);
+                let back = Duration::from_millis(ms.into());
+                // Not to the very start, which no clock reads twice.
+                self.now = Time::PAST.after(now.saturating_sub(back));
+                self.jumped = true;
+            }
+            Op::Checked(which, good) => {
+                if let Some(lent) = pick(&mut self.checking, which) {
+                    self.checked_one(lent, good);
+                }
+            }
+            Op::Resize(size) => {
+                self.max_size = size.into();
+                self.step(|state, now, effects| state.resize(size.into(), now, effects));
+            }
+            Op::SetMinIdle(idle) => {
+                self.step(|state, now, effects| state.set_min_idle(idle.into(), now, effects));
+            }
+            Op::SetIdleTimeout(ms) => {
+                let timeout = ms.map(|ms| Duration::from_millis(ms.into()));
+                self.step(|state, _, effects| state.set_idle_timeout(timeout, effects));
+            }
+            Op::Pause => {
+                self.state.pause();
+            }
+            Op::Resume => {
+                self.step(|state, now, effects| state.resume(now, effects));
+            }
+            Op::Retire(back) => {
+                let below = self.state.next_number().saturating_sub(back.into());
+                self.step(|state, _, effects| state.retire(below, effects));
+                let kept = |slot: &Slot<Connection>| {
+                    slot.id < below
+                        && matches!(slot.phase, Phase::Idle | Phase::InUse)
+                        && slot.expires != Time::START
+                };
+                assert!(!self.state.slots.all().any(|(_, slot)| kept(slot)));
+            }
+            Op::Clear(most) => {
+                self.step(|state, now, effects| state.clear_idle(most.into(), now, effects));
+            }
+            Op::Adopt => {
+                let adopted = self.state.adopt();
+                self.dials.extend(adopted);
+            }
+            Op::WarmUp(wanted) => {
+                self.step(|state, now, effects| state.warm_up(wanted.into(), now, effects));
+            }
+            Op::Close => self.close(),
+        }
+    }
+
+    fn checked_one(&mut self, lent: Lent<Connection>, good: bool) {
+        let Lent { slot, value } = lent;
+        match good {
+            true => self.step(|state, now, effects| state.put_back(slot, value, now, effects)),
+            false => self.give_up(Lent { slot, value }),
         }
     }
 
@@ -401,13 +553,28 @@ impl World {
         assert_eq!(counts.waiting, queue.len());
         let used = counts.idle + counts.in_use + counts.connecting + counts.closing;
         assert_eq!(used, state.slots.used());
-        assert!(used <= self.config.max_size);
-        assert!(counts.connecting <= self.config.max_connecting);
+        assert!(
+            used <= self.max_size.max(self.used),
+            "{used} of {} slots are taken, and were {}",
+            self.max_size,
+            self.used
+        );
+        self.used = used;
         assert_eq!(counts.connecting, self.dials.len());
         assert_eq!(counts.closing, self.closing.len());
+        assert!(state.keepalive.running() <= self.checking.len());
         assert!(
-            counts.waiting == 0 || counts.idle == 0,
+            counts.waiting == 0 || counts.idle == 0 || counts.paused,
             "somebody waits beside an idle connection"
+        );
+        assert!(counts.idle <= self.config.max_idle.unwrap_or(usize::MAX));
+        let totals = state.totals();
+        assert_eq!(
+            totals.connected,
+            (counts.idle + counts.in_use) as u64
+                + totals.closed.iter().sum::<u64>()
+                + totals.detached,
+            "the totals add up"
         );
         assert!(queue.is_sorted(), "the queue is in order of arrival");
         for (_, slot) in state.slots.all() {
@@ -418,14 +585,19 @@ impl World {
                     "a lifetime nobody would notice"
                 );
                 assert!(
-                    state.next_due <= state.idle_due(),
+                    self.jumped || state.next_due <= state.idle_due(),
                     "an idle timeout nobody would notice"
+                );
+                assert!(
+                    state.next_due <= state.keepalive.next_due() || self.is_closed,
+                    "a check nobody would make"
                 );
             }
         }
         // A caller that nobody would ever serve: room and no dial under way, nor anybody who promised to start one.
-        let room = used < self.config.max_size;
-        if counts.waiting > 0 && room && counts.connecting == 0 && !counts.closed {
+        let room = used < self.max_size;
+        if counts.waiting > 0 && room && counts.connecting == 0 && !counts.closed && !counts.paused
+        {
             let promised = self
                 .pauses
                 .iter()
@@ -438,7 +610,7 @@ impl World {
         while let Some(id) = next {
             let slot = state.slots.get(id);
             assert!(
-                slot.idle_since >= idle_since,
+                self.jumped || slot.idle_since >= idle_since,
                 "the idle list is in order of age"
             );
             idle_since = slot.idle_since;
@@ -452,6 +624,7 @@ impl World {
     fn finish(mut self) {
         while !self.callers.is_empty()
             || !self.out.is_empty()
+            || !self.checking.is_empty()
             || !self.dials.is_empty()
             || !self.closing.is_empty()
         {
@@ -460,6 +633,9 @@ impl World {
             }
             while let Some(lent) = self.out.pop() {
                 self.give_back(lent);
+            }
+            while let Some(lent) = self.checking.pop() {
+                self.checked_one(lent, true);
             }
             while let Some(lent) = self.closing.pop() {
                 self.closed(lent);
@@ -476,11 +652,13 @@ impl World {
             }
             self.assert_invariants();
         }
-        self.step(|state, _, effects| state.close(effects));
+        self.close();
         while let Some(lent) = self.closing.pop() {
             self.closed(lent);
         }
         let empty = Counts {
+            max_size: self.max_size,
+            paused: self.state.paused,
             idle: 0,
             in_use: 0,
             connecting: 0,
@@ -491,6 +669,8 @@ impl World {
         assert_eq!(self.state.counts(), empty);
         assert_eq!(self.state.slots.used(), 0);
         assert!(self.state.lifetimes.is_empty());
+        assert_eq!(self.state.keepalive.running(), 0);
+        assert_eq!(self.state.keepalive.next_due(), Time::NEVER);
         assert_eq!(
             self.made, self.gone,
             "every connection made was closed or detached, once"
@@ -504,15 +684,45 @@ proptest! {
     #[test]
     fn any_sequence_of_transitions_keeps_the_invariants_and_ends_with_nothing(
         config in config(),
+        periods in prop::collection::vec(20..400_u64, 0..3),
         ops in prop::collection::vec(op(), 1..120),
     ) {
-        let mut world = World::new(config);
-        world.step(|state, now, effects| state.expire(now, effects));
-        for op in ops {
-            world.apply(op);
-            world.assert_invariants();
-        }
-        world.finish();
+        live(World::checked(config, periods), ops);
+    }
+
+    #[test]
+    fn a_clock_that_jumps_forward_or_back_loses_nothing(
+        config in config(),
+        periods in prop::collection::vec(20..400_u64, 0..3),
+        ops in prop::collection::vec(jumping_op(), 1..120),
+    ) {
+        live(World::checked(config, periods), ops);
+    }
+}
+
+fn live(mut world: World, ops: impl IntoIterator<Item = Op>) {
+    world.step(|state, now, effects| state.expire(now, effects));
+    world.assert_invariants();
+    for op in ops {
+        world.apply(op);
+        world.assert_invariants();
+    }
+    world.finish();
+}
+
+#[test]
+fn ten_thousand_steps_at_random_keep_the_invariants_and_end_with_nothing() {
+    for seed in 0..8_u8 {
+        let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &[seed; 32]);
+        let mut runner = TestRunner::new_with_rng(ProptestConfig::default(), rng);
+        let mut draw =
+            |strategy: &BoxedStrategy<Op>| strategy.new_tree(&mut runner).unwrap().current();
+        // A pool that is closed early would have little to show.
+        let ops = op().prop_filter("close", |op| !matches!(op, Op::Close | Op::Abandoned(_)));
+        let ops = ops.boxed();
+        let steps: Vec<Op> = (0..10_000).map(|_| draw(&ops)).collect();
+        let config = config().new_tree(&mut runner).unwrap().current();
+        live(World::checked(config, vec![50, 300]), steps);
     }
 }
 

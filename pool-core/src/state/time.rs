@@ -8,12 +8,19 @@ pub(crate) struct Time(u64);
 
 impl Time {
     pub(crate) const START: Self = Self(0);
+    /// Over, whatever clock says what time it is.
+    pub(crate) const PAST: Self = Self(1);
     /// 584 years on.
     pub(crate) const NEVER: Self = Self(u64::MAX);
 
     #[inline]
     pub(crate) fn from_nanos(nanos: u64) -> Self {
         Self(nanos)
+    }
+
+    /// How far apart two points are, whichever comes first.
+    pub(crate) fn distance(self, other: Self) -> u64 {
+        self.0.abs_diff(other.0)
     }
 
     #[inline]
@@ -36,6 +43,11 @@ impl Time {
 /// Saturates: 584 years are as good as for ever.
 pub(crate) fn nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// `nanos` less up to `ratio` of it.
+pub(crate) fn shortened_nanos(nanos: u64, ratio: f64, random: u64) -> u64 {
+    self::nanos(shortened(Duration::from_nanos(nanos), ratio, random))
 }
 
 /// `duration` less up to `ratio` of it.

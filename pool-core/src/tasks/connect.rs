@@ -1,30 +1,27 @@
 //! One dial: the only place where connections are made.
 
-use std::future::{Future, poll_fn};
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::pin;
 use std::sync::Arc;
-use std::task::Poll;
 
 use crate::clock;
 use crate::error::ConnectError;
+use crate::event::Event;
 use crate::manager::Manager;
+use crate::pooled::ConnectionInfo;
 use crate::shared::{self, Shared};
-use crate::state::{Dial, Pause};
-use crate::tasks::Remote;
+use crate::state::{Dial, Pause, Time};
+use crate::tasks::{Remote, caught_future, unless};
 use crate::watch::Live;
 
 /// A slot being filled. Dropped unused, it gives the slot back.
-struct Permit<M: Manager> {
+pub(crate) struct Permit<M: Manager> {
     shared: Arc<Shared<M>>,
     dial: Option<Dial>,
+    begun: Time,
 }
 
 pub(crate) fn spawn<M: Manager>(shared: &Arc<Shared<M>>, dial: Dial) {
-    let permit = Permit {
-        shared: Arc::clone(shared),
-        dial: Some(dial),
-    };
+    shared.tell(|| Event::Connecting { id: dial.id });
+    let permit = Permit::new(shared, dial);
     shared.runtime.spawn(connect(permit));
 }
 
@@ -32,15 +29,38 @@ async fn connect<M: Manager>(permit: Permit<M>) {
     let shared = Arc::clone(&permit.shared);
     shared.clock.notice_pause();
     let limit = shared.config.connect_timeout;
-    let dial = clock::timeout(limit, caught(async { shared.manager.connect().await }));
+    let dial = clock::timeout(limit, caught_future(dial(&shared, permit.id())));
     let error = match unless(shared.stopped(), dial).await {
         None => return,
         Some(Ok(Ok(Ok(connection)))) => return permit.connected(connection),
-        Some(Ok(Ok(Err(error)))) => ConnectError::Manager(error),
+        Some(Ok(Ok(Err(error)))) => error,
         Some(Ok(Err(message))) => ConnectError::Panicked(message),
         Some(Err(_)) => ConnectError::TimedOut(limit),
     };
     permit.failed(error);
+}
+
+/// Makes a connection and has it looked at by those who were plugged in for that.
+async fn dial<M: Manager>(
+    shared: &Arc<Shared<M>>,
+    id: u64,
+) -> Result<M::Connection, ConnectError<M::Error>> {
+    let connected = shared.manager.connect().await;
+    let mut connection = connected.map_err(ConnectError::Manager)?;
+    let due = shared.checks.after_connect;
+    if due != 0 {
+        let info = ConnectionInfo::new(id);
+        let verdict = shared.checks.judge(due, &mut connection, &info).await;
+        if let Err(unhealthy) = verdict {
+            if unhealthy.retires_older() {
+                shared.retire(id);
+            }
+            // Within the limit of the dial; beyond it the connection is dropped, which closes it too.
+            shared.manager.close(connection).await;
+            return Err(ConnectError::Refused(unhealthy.into_cause()));
+        }
+    }
+    Ok(connection)
 }
 
 /// Waits out the pause after a failed dial; the pool may go meanwhile.
@@ -57,8 +77,23 @@ pub(crate) fn spawn_pause<M: Manager>(shared: &Arc<Shared<M>>, pause: Pause) {
 }
 
 impl<M: Manager> Permit<M> {
-    fn connected(mut self, connection: M::Connection) {
+    pub(crate) fn new(shared: &Arc<Shared<M>>, dial: Dial) -> Self {
+        Self {
+            shared: Arc::clone(shared),
+            dial: Some(dial),
+            begun: shared.clock.exact(),
+        }
+    }
+
+    fn id(&self) -> u64 {
+        self.dial.as_ref().expect("a permit is used once").id
+    }
+
+    pub(crate) fn connected(mut self, connection: M::Connection) {
         let Dial { slot, id } = self.dial.take().expect("a permit is used once");
+        // Told first: whoever hears of a checkout has heard of the connection before.
+        let took = self.shared.clock.exact().since(self.begun);
+        self.shared.tell(|| Event::Connected { id, took });
         let live = Live::new(connection, &self.shared.inbox, slot, id);
         let random = self.shared.random(id);
         self.shared.connected(slot, live, random);
@@ -82,6 +117,12 @@ impl<M: Manager> Permit<M> {
             self.shared.clock.exact(),
             self.shared.random(id),
         );
+        self.shared.tell(|| Event::ConnectFailed {
+            id,
+            took: now.since(self.begun),
+            error: Arc::clone(&error) as _,
+            permanent,
+        });
         self.shared.update_at(now, |state, now, effects| {
             state.failed(slot, error, permanent, now, random, effects);
         });
@@ -100,41 +141,10 @@ impl<M: Manager> Drop for Permit<M> {
                 ConnectError::Panicked("a destructor panicked".to_owned()),
             );
         }
-        self.shared.lock().abandoned(dial.slot);
+        self.shared
+            .update(|state, _, effects| state.abandoned(dial.slot, effects));
+        self.shared.tell(|| Event::ConnectAbandoned { id: dial.id });
         // A dial ends without a result when the pool stops, or its runtime; the pool cannot go on without one.
         self.shared.close();
     }
-}
-
-/// The outcome of `future`, or `None` if `stopped` comes first.
-pub(super) async fn unless<F: Future>(
-    stopped: impl Future<Output = ()>,
-    future: F,
-) -> Option<F::Output> {
-    let (mut stopped, mut future) = (pin!(stopped), pin!(future));
-    poll_fn(|cx| match future.as_mut().poll(cx) {
-        Poll::Ready(outcome) => Poll::Ready(Some(outcome)),
-        Poll::Pending => stopped.as_mut().poll(cx).map(|()| None),
-    })
-    .await
-}
-
-/// The outcome of `future`, or what it said when it panicked.
-async fn caught<F: Future>(future: F) -> Result<F::Output, String> {
-    let mut future = pin!(future);
-    poll_fn(
-        |cx| match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(cx))) {
-            Ok(poll) => poll.map(Ok),
-            Err(panic) => {
-                let message = panic
-                    .downcast_ref::<&str>()
-                    .map(|text| (*text).to_owned())
-                    .or_else(|| panic.downcast_ref::<String>().cloned())
-                    .unwrap_or_else(|| "no message".to_owned());
-                std::mem::forget(panic);
-                Poll::Ready(Err(message))
-            }
-        },
-    )
-    .await
 }

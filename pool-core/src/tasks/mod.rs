@@ -1,13 +1,19 @@
-//! Everything that runs by itself: dials, the maintenance of idle connections, resets.
+//! Everything that runs by itself: dials, the maintenance of idle connections, what is done to them between two users.
 
+use std::future::{Future, poll_fn};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::pin;
 use std::sync::{Arc, Weak};
+use std::task::Poll;
 
 use crate::manager::Manager;
 use crate::shared::Shared;
 
 pub(crate) mod connect;
+pub(crate) mod homecoming;
+pub(crate) mod keepalive;
+pub(crate) mod leaks;
 pub(crate) mod maintain;
-pub(crate) mod reset;
 
 /// The pool, as a task holds it between two turns. A pool cannot go on without its runtime, so if the task is dropped
 /// before it was done, the pool is closed: better than callers who wait for somebody who will never come.
@@ -41,4 +47,37 @@ impl<M: Manager> Drop for Remote<M> {
             shared.close();
         }
     }
+}
+
+/// The outcome of `future`, or `None` if `stopped` comes first.
+pub(crate) async fn unless<F: Future>(
+    stopped: impl Future<Output = ()>,
+    future: F,
+) -> Option<F::Output> {
+    let (mut stopped, mut future) = (pin!(stopped), pin!(future));
+    poll_fn(|cx| match future.as_mut().poll(cx) {
+        Poll::Ready(outcome) => Poll::Ready(Some(outcome)),
+        Poll::Pending => stopped.as_mut().poll(cx).map(|()| None),
+    })
+    .await
+}
+
+/// The outcome of `future`, or what it said when it panicked.
+pub(crate) async fn caught_future<F: Future>(future: F) -> Result<F::Output, String> {
+    let mut future = pin!(future);
+    poll_fn(
+        |cx| match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(cx))) {
+            Ok(poll) => poll.map(Ok),
+            Err(panic) => {
+                let message = panic
+                    .downcast_ref::<&str>()
+                    .map(|text| (*text).to_owned())
+                    .or_else(|| panic.downcast_ref::<String>().cloned())
+                    .unwrap_or_else(|| "no message".to_owned());
+                std::mem::forget(panic);
+                Poll::Ready(Err(message))
+            }
+        },
+    )
+    .await
 }

@@ -1,0 +1,161 @@
+//! Time passes: what has been idle for too long, has grown too old, or is to be checked.
+
+use super::slots::{Phase, Slot, SlotId};
+use super::time::{self, Time};
+use super::{Effects, Lent, State};
+use crate::reason::CloseReason;
+
+/// Most connections one transition gives up, so that the lock is never held for long.
+pub(super) const BATCH: usize = 128;
+
+/// How many places in the window of its jitter a lifetime may choose from.
+const CANDIDATES: u64 = 8;
+
+impl<T, E: Clone> State<T, E> {
+    /// Gives up what is due, at most a batch of it, and answers when there is more to do.
+    pub(crate) fn expire(&mut self, now: Time, effects: &mut Effects<T, E>) -> Time {
+        let batch = effects.close.len() + BATCH;
+        while effects.close.len() < batch
+            && let Some(&(at, id)) = self.lifetimes.first()
+            && at <= now
+        {
+            self.lifetimes.pop_first();
+            let slot = self.slots.at(id);
+            if slot.phase == Phase::Idle {
+                let reason = Self::overdue(slot, now);
+                self.reap(id, reason, effects);
+            } else {
+                // One in use is met when it comes home, for certain: by a clock that runs behind it might not be due yet.
+                if at >= slot.too_old {
+                    slot.too_old = Time::PAST;
+                }
+                slot.expires = Time::PAST;
+            }
+        }
+        while effects.close.len() < batch
+            && self.idle_due() <= now
+            && let Some(oldest) = self.idle.oldest()
+        {
+            self.reap(oldest, CloseReason::IdleTimeout, effects);
+        }
+        if !self.keepalive.is_unused() {
+            self.keep_alive(now, effects);
+        }
+        self.next_due = self
+            .lifetimes
+            .first()
+            .map_or(Time::NEVER, |&(at, _)| at)
+            .min(self.idle_due())
+            .min(self.keepalive.next_due());
+        self.settle(now, effects);
+        self.next_due
+    }
+
+    /// Gives up an idle connection.
+    pub(super) fn reap(&mut self, id: SlotId, reason: CloseReason, effects: &mut Effects<T, E>) {
+        let value = self.take_out(id);
+        self.discard(id, reason);
+        effects.close.push((Lent { slot: id, value }, reason));
+    }
+
+    /// When the oldest idle connection is to be reaped, if there is one too many.
+    pub(super) fn idle_due(&self) -> Time {
+        match self.idle.oldest() {
+            Some(oldest) if self.idle.len() > self.limits.min_idle => self
+                .slots
+                .get(oldest)
+                .idle_since
+                .after_nanos(self.limits.idle_timeout),
+            _ => Time::NEVER,
+        }
+    }
+
+    /// Why a connection that has expired did so.
+    pub(super) fn overdue(slot: &Slot<T>, now: Time) -> CloseReason {
+        if slot.expires == Time::START {
+            CloseReason::Retired
+        } else if now >= slot.too_old {
+            CloseReason::MaxLifetime
+        } else {
+            CloseReason::IdleLimit
+        }
+    }
+
+    /// When a connection made now is too old. Of several places in the window of the jitter the one farthest from
+    /// everybody else's is chosen, so that connections made together do not have to be replaced together.
+    pub(super) fn lifetime_end(&self, now: Time, random: u64) -> Time {
+        let Some(lifetime) = self.limits.max_lifetime else {
+            return Time::NEVER;
+        };
+        let candidate = |number: u64| {
+            // Any odd constant with many bits scatters well enough; this is the golden ratio's.
+            let random = random.wrapping_add(number.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+            now.after(time::shortened(
+                lifetime,
+                self.limits.lifetime_jitter,
+                random,
+            ))
+        };
+        (0..CANDIDATES)
+            .map(candidate)
+            .max_by_key(|&at| self.solitude(at))
+            .expect("there are candidates")
+    }
+
+    /// How far the nearest other lifetime ends from here.
+    fn solitude(&self, at: Time) -> u64 {
+        let key = (at, SlotId::NONE);
+        let before = self.lifetimes.range(..key).next_back();
+        let after = self.lifetimes.range(key..).next();
+        before
+            .into_iter()
+            .chain(after)
+            .map(|&(other, _)| other.distance(at))
+            .min()
+            .unwrap_or(u64::MAX)
+    }
+
+    /// A connection in use says how long it may idle, or does not say any more.
+    pub(super) fn heed(
+        &mut self,
+        id: SlotId,
+        idle_limit: Option<std::time::Duration>,
+        now: Time,
+        effects: &mut Effects<T, E>,
+    ) {
+        let slot = self.slots.at(id);
+        if slot.expires == Time::START {
+            return;
+        }
+        let expires = idle_limit.map_or(slot.too_old, |limit| now.after(limit).min(slot.too_old));
+        if expires == slot.expires {
+            return;
+        }
+        self.lifetimes.remove(&(slot.expires, id));
+        slot.expires = expires;
+        if expires != Time::NEVER {
+            self.lifetimes.insert((expires, id));
+            self.lower_due(expires, effects);
+        }
+        if idle_limit.is_some() {
+            self.hinted = true;
+            self.find_detour();
+        }
+    }
+
+    /// Takes out what has been idle for long enough to be checked.
+    fn keep_alive(&mut self, now: Time, effects: &mut Effects<T, E>) {
+        loop {
+            let slots = &self.slots;
+            let due = self.keepalive.take(now, |id| {
+                let slot = slots.get(id);
+                (slot.phase == Phase::Idle).then_some(slot.idle_since)
+            });
+            let Some((id, checks)) = due else {
+                return;
+            };
+            let value = self.take_out(id);
+            effects.check.push((Lent { slot: id, value }, checks));
+        }
+    }
+}
