@@ -33,7 +33,7 @@ impl Stopwatch {
     }
 
     fn at(self, now: Instant) -> Time {
-        Time::START.after(now.saturating_duration_since(self.0))
+        Time::FIRST.after(now.saturating_duration_since(self.0))
     }
 }
 
@@ -79,7 +79,7 @@ impl Clock {
         }
         self.stopwatch
             .0
-            .checked_add(time.since(Time::START))
+            .checked_add(time.since(Time::FIRST))
             .map(tokio::time::sleep_until)
     }
 }
@@ -113,7 +113,7 @@ impl Coarse {
     fn now(&self) -> Option<Time> {
         let elapsed = nanos(rustix::time::ClockId::MonotonicCoarse) - self.start;
         // Negative within the tick in which the pool was built.
-        Some(Time::from_nanos(u64::try_from(elapsed).unwrap_or(0)))
+        Some(Time::FIRST.after_nanos(u64::try_from(elapsed).unwrap_or(0)))
     }
 }
 
@@ -149,7 +149,7 @@ mod tests {
     async fn a_paused_clock_is_followed_by_both_readings() {
         let clock = Clock::start(false);
         tokio::time::advance(Duration::from_secs(3600)).await;
-        assert_eq!(clock.coarse().since(Time::START), Duration::from_secs(3600));
+        assert_eq!(clock.coarse().since(Time::FIRST), Duration::from_secs(3600));
         assert_eq!(clock.exact(), clock.coarse());
     }
 
@@ -158,7 +158,7 @@ mod tests {
         let clock = Clock::start(false);
         tokio::time::pause();
         tokio::time::advance(Duration::from_secs(3600)).await;
-        assert!(clock.exact().since(Time::START) >= Duration::from_secs(3600));
+        assert!(clock.exact().since(Time::FIRST) >= Duration::from_secs(3600));
         clock.notice_pause();
         assert_eq!(clock.exact(), clock.coarse());
     }

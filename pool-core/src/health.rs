@@ -173,9 +173,11 @@ pub struct Check<C> {
 }
 
 pub(crate) enum Judge<C> {
-    Sync(Box<dyn Fn(&mut C, &ConnectionInfo) -> Result<(), Unhealthy> + Send + Sync>),
+    Sync(Box<SyncCheck<C>>),
     Async(Box<dyn HealthCheck<C>>),
 }
+
+type SyncCheck<C> = dyn Fn(&mut C, &ConnectionInfo) -> Result<(), Unhealthy> + Send + Sync;
 
 /// The occasions on which a check runs.
 #[derive(Clone, Copy, Debug, Default)]

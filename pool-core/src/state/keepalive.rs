@@ -55,8 +55,8 @@ impl Keepalive {
         }
     }
 
+    /// A connection is given up. If it is being checked, that goes on until [`checked`](Self::checked).
     pub(super) fn end(&mut self, id: SlotId) {
-        self.running.remove(&id);
         for which in 0..self.periods.len() {
             let at = std::mem::replace(self.entry(id, which), Time::NEVER);
             self.due.remove(&(at, id, which as u8));
@@ -136,7 +136,7 @@ mod tests {
     const SECOND: u64 = 1_000_000_000;
 
     fn at(seconds: u64) -> Time {
-        Time::from_nanos(seconds * SECOND)
+        Time::START.after_nanos(seconds * SECOND)
     }
 
     #[test]

@@ -44,9 +44,9 @@ fn request(state: &Mutex<Tested>) -> (Result<WaiterId, Grant<u64, &'static str>>
     })
 }
 
-/// A state whose only slot holds connection 7, which is out; and a caller who waits for it.
-fn one_out_and_one_waiting() -> (Arc<Mutex<Tested>>, Lent<u64>, WaiterId) {
-    let state = Arc::new(Mutex::new(state(1)));
+/// A state whose only slot holds connection 7, which is out.
+fn one_out(state: Tested) -> (Arc<Mutex<Tested>>, Lent<u64>) {
+    let state = Arc::new(Mutex::new(state));
     let (place, effects) = request(&state);
     let dial = effects.dial.into_iter().next().unwrap();
     transition(&state, |state, effects| {
@@ -56,6 +56,12 @@ fn one_out_and_one_waiting() -> (Arc<Mutex<Tested>>, Lent<u64>, WaiterId) {
         Ok(Grant::Connection(lent)) => lent,
         other => panic!("{other:?}"),
     };
+    (state, lent)
+}
+
+/// The same, and a caller who waits for it.
+fn one_out_and_one_waiting() -> (Arc<Mutex<Tested>>, Lent<u64>, WaiterId) {
+    let (state, lent) = one_out(state(1));
     let (place, _) = request(&state);
     (state, lent, place.unwrap())
 }
@@ -136,12 +142,140 @@ fn check_in_against_close() {
             other => panic!("{other:?}"),
         }
         assert_eq!(owed.len(), 1, "closed once");
-        for lent in owed {
+        for (lent, _) in owed {
             transition(&state, |state, effects| {
                 state.closed(lent.slot, Time::START, effects)
             });
         }
         assert_eq!(state.lock().unwrap().slots.used(), 0);
+    });
+}
+
+#[test]
+fn resize_against_dial() {
+    ::loom::model(|| {
+        let state = Arc::new(Mutex::new(state(1)));
+        let (place, effects) = request(&state);
+        let dial = effects.dial.into_iter().next().unwrap();
+        let operator = {
+            let state = Arc::clone(&state);
+            thread::spawn(move || {
+                let resize = |size| {
+                    transition(&state, |state, effects| {
+                        state.resize(size, Time::FIRST, effects);
+                    })
+                    .1
+                };
+                let mut effects = resize(0);
+                let grown = resize(1);
+                effects.close.extend(grown.close);
+                effects.dial.extend(grown.dial);
+                effects
+            })
+        };
+        let mut owed = transition(&state, |state, effects| {
+            state.connected(dial.slot, 7, Time::FIRST, 0, effects);
+        })
+        .1;
+        let ordered = operator.join().unwrap();
+        owed.close.extend(ordered.close);
+        owed.dial.extend(ordered.dial);
+        for (lent, reason) in owed.close {
+            assert_eq!(reason, CloseReason::Resized);
+            let freed = transition(&state, |state, effects| {
+                state.closed(lent.slot, Time::FIRST, effects);
+            });
+            owed.dial.extend(freed.1.dial);
+        }
+        for dial in owed.dial {
+            transition(&state, |state, effects| {
+                state.connected(dial.slot, 8, Time::FIRST, 0, effects);
+            });
+        }
+        let counts = state.lock().unwrap().counts();
+        assert_eq!(
+            (counts.in_use, counts.connecting, counts.closing),
+            (1, 0, 0)
+        );
+        let granted = state.lock().unwrap().collect(place.unwrap(), Waker::noop());
+        assert!(matches!(granted, Ok(Grant::Connection(_))));
+    });
+}
+
+#[test]
+fn retire_against_check_in() {
+    ::loom::model(|| {
+        let (state, lent, place) = one_out_and_one_waiting();
+        transition(&state, |state, effects| {
+            state.leave(place, Time::FIRST, effects)
+        });
+        let operator = {
+            let state = Arc::clone(&state);
+            thread::spawn(move || {
+                transition(&state, |state, effects| {
+                    let everything = state.next_number();
+                    state.retire(everything, effects);
+                    state.expire(Time::FIRST, effects);
+                })
+                .1
+                .close
+            })
+        };
+        let mut owed = transition(&state, |state, effects| {
+            state.give_back(lent.slot, lent.value, None, Time::FIRST, effects);
+        })
+        .1
+        .close;
+        owed.extend(operator.join().unwrap());
+        assert_eq!(owed.len(), 1, "retired once");
+        assert_eq!(owed[0].1, CloseReason::Retired);
+        assert_eq!(state.lock().unwrap().counts().idle, 0);
+    });
+}
+
+#[test]
+fn pause_and_resume_against_check_in() {
+    ::loom::model(|| {
+        let (state, lent, place) = one_out_and_one_waiting();
+        let operator = {
+            let state = Arc::clone(&state);
+            thread::spawn(move || {
+                state.lock().unwrap().pause();
+                transition(&state, |state, effects| {
+                    state.resume(Time::FIRST, effects);
+                });
+            })
+        };
+        transition(&state, |state, effects| {
+            state.give_back(lent.slot, lent.value, None, Time::FIRST, effects);
+        });
+        operator.join().unwrap();
+        let granted = state.lock().unwrap().collect(place, Waker::noop());
+        assert!(matches!(granted, Ok(Grant::Connection(_))), "{granted:?}");
+    });
+}
+
+#[test]
+fn check_in_against_the_first_caller_of_a_queue_that_is_full() {
+    ::loom::model(|| {
+        let config = Config {
+            max_size: 1,
+            max_waiters: Some(0),
+            ..Config::default()
+        };
+        let (state, lent) = one_out(State::new(&config, Vec::new()));
+        let caller = {
+            let state = Arc::clone(&state);
+            thread::spawn(move || request(&state).0)
+        };
+        transition(&state, |state, effects| {
+            state.give_back(lent.slot, lent.value, None, Time::FIRST, effects);
+        });
+        // He came before it or after, and never waits.
+        match caller.join().unwrap() {
+            Err(Grant::Connection(_) | Grant::Refused) => {}
+            other => panic!("{other:?}"),
+        }
     });
 }
 

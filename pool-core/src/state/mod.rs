@@ -418,10 +418,7 @@ impl<T, E: Clone> State<T, E> {
         debug_assert_eq!(self.slots.get(id).phase, Phase::Closing);
         self.closing -= 1;
         self.release(id, effects);
-        if !self.keepalive.is_unused() {
-            // If it was being checked, others may be now.
-            self.lower_due(self.keepalive.next_due(), effects);
-        }
+        self.check_over(id, effects);
         self.settle(now, effects);
     }
 
@@ -597,9 +594,7 @@ impl<T, E: Clone> State<T, E> {
     }
 
     fn home(&mut self, id: SlotId, value: T, now: Time, effects: &mut Effects<T, E>) {
-        if !self.keepalive.is_unused() && self.keepalive.checked(id) {
-            self.lower_due(self.keepalive.next_due(), effects);
-        }
+        self.check_over(id, effects);
         let mut lent = Lent { slot: id, value };
         if let Some(reason) = self.unfit(id, now) {
             self.discard(id, reason);
@@ -638,6 +633,13 @@ impl<T, E: Clone> State<T, E> {
             Some(CloseReason::Resized)
         } else {
             None
+        }
+    }
+
+    /// If this one was being checked, others may be now.
+    fn check_over(&mut self, id: SlotId, effects: &mut Effects<T, E>) {
+        if !self.keepalive.is_unused() && self.keepalive.checked(id) {
+            self.lower_due(self.keepalive.next_due(), effects);
         }
     }
 

@@ -111,12 +111,14 @@ impl<E: Clone> Outages<E> {
         } else {
             Phase::Failing
         };
-        if let Some(outage) = &self.current
+        if let Some(outage) = &mut self.current
             && outage.permanent
             && !permanent
             && now < outage.retry_at
         {
-            // The permanent one is what newcomers must hear.
+            // The permanent one is what newcomers must hear. If this was the probe, by a clock that went back, another
+            // may follow.
+            outage.probed = false;
             return (None, Some(error));
         }
         let former = self.current.take();

@@ -10,13 +10,10 @@ impl Time {
     pub(crate) const START: Self = Self(0);
     /// Over, whatever clock says what time it is.
     pub(crate) const PAST: Self = Self(1);
+    /// The first that a clock reads.
+    pub(crate) const FIRST: Self = Self(2);
     /// 584 years on.
     pub(crate) const NEVER: Self = Self(u64::MAX);
-
-    #[inline]
-    pub(crate) fn from_nanos(nanos: u64) -> Self {
-        Self(nanos)
-    }
 
     /// How far apart two points are, whichever comes first.
     pub(crate) fn distance(self, other: Self) -> u64 {
