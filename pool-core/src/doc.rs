@@ -46,3 +46,33 @@ impl Manager for Refused {
         false
     }
 }
+
+/// What the conformance check says of a scripted manager.
+#[cfg(feature = "testkit")]
+pub async fn scripted_report() -> crate::testkit::conformance::Report {
+    use crate::testkit::{Peer, Scripted};
+
+    let peer = Peer::default();
+    let dialled = peer.clone();
+    crate::testkit::conformance::Subject::new(move || Scripted::dialling(&dialled), peer)
+        .check()
+        .await
+}
+
+/// What it says of one that wakes nobody.
+#[cfg(feature = "testkit")]
+pub async fn broken_report() -> crate::testkit::conformance::Report {
+    use crate::testkit::{Peer, Scripted};
+
+    let peer = Peer::default();
+    let dialled = peer.clone();
+    let unwatched = move || {
+        let manager = Scripted::dialling(&dialled);
+        manager.is_watched(false);
+        manager
+    };
+    crate::testkit::conformance::Subject::new(unwatched, peer)
+        .limit(std::time::Duration::from_millis(200))
+        .check()
+        .await
+}

@@ -96,6 +96,8 @@ mod shared;
 mod state;
 mod status;
 mod tasks;
+#[cfg(feature = "testkit")]
+pub mod testkit;
 mod warm_up;
 mod watch;
 

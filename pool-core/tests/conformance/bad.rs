@@ -1,0 +1,282 @@
+//! Each fault is found by the rules that it breaks, and by no other; the first of them names the method.
+
+use std::time::Duration;
+
+use pool_core::testkit::Peer;
+use pool_core::testkit::conformance::Rule::{self, *};
+use pool_core::testkit::conformance::{Report, Subject, Verdict};
+use tokio::task::JoinSet;
+
+use crate::faulty::{Connection, Fault, Faulty};
+
+/// What is wrong, the method at fault, and the rules that are broken, in their order.
+const FOUND: &[(Fault, &str, &[Rule])] = &[
+    (Fault::ConnectsAtTheFirstUse, "connect", &[ConnectConnects]),
+    (Fault::FailsToConnect, "connect", &[ConnectConnects]),
+    (
+        Fault::LeaksCancelledDials,
+        "connect",
+        &[CancelledDialLeavesNothing],
+    ),
+    (Fault::LeaksDialsGivenUp, "connect", &[SilenceIsBorne]),
+    (Fault::BlocksUntilAnswered, "connect", &[SilenceIsBorne]),
+    (
+        Fault::IsBornDead,
+        "is_dropped",
+        &[
+            FreshIsAlive,
+            LookingChangesNothing,
+            BudgetIsNoExcuse,
+            OrderIsKept,
+            PoolEvicts,
+            MaxSizeHolds,
+            DroppedPoolLeavesNothing,
+        ],
+    ),
+    (Fault::DiesOfLooks, "is_dropped", &[LookingChangesNothing]),
+    (
+        Fault::EatsWhatItLooksAt,
+        "is_dropped",
+        &[LookingChangesNothing],
+    ),
+    (
+        Fault::BlocksInALook,
+        "is_dropped",
+        &[
+            FreshIsAlive,
+            LookingChangesNothing,
+            DeadStaysDead,
+            KernelIsAsked,
+            UnaskedBytesAreNoticed,
+            BudgetIsNoExcuse,
+            OrderIsKept,
+            PoolEvicts,
+            MaxSizeHolds,
+            DroppedPoolLeavesNothing,
+        ],
+    ),
+    (
+        Fault::SeesNoEnd,
+        "poll_dropped",
+        &[
+            HangUpWakes,
+            DeadStaysDead,
+            KernelIsAsked,
+            UnaskedBytesAreNoticed,
+            BudgetIsNoExcuse,
+            PoolEvicts,
+        ],
+    ),
+    (
+        Fault::ForgetsTheEnd,
+        "is_dropped",
+        &[DeadStaysDead, UnaskedBytesAreNoticed],
+    ),
+    (Fault::WaitsForTheReactor, "is_dropped", &[KernelIsAsked]),
+    (
+        Fault::IgnoresBytes,
+        "poll_dropped",
+        &[UnaskedBytesAreNoticed],
+    ),
+    (Fault::LiesOnASpentBudget, "is_dropped", &[BudgetIsNoExcuse]),
+    (
+        Fault::WakesNobody,
+        "poll_dropped",
+        &[HangUpWakes, UnaskedBytesAreNoticed, PoolEvicts],
+    ),
+    (Fault::WakesWhoCameFirst, "poll_dropped", &[HangUpWakes]),
+    (Fault::WakesOneOfAll, "poll_dropped", &[PoolEvicts]),
+    (
+        Fault::WakesAllTheTime,
+        "poll_dropped",
+        &[NothingWakesNobody],
+    ),
+    (
+        Fault::WakesNobodyOnASpentBudget,
+        "poll_dropped",
+        &[BudgetIsNoExcuse],
+    ),
+    (
+        Fault::DiscardsEverything,
+        "recycle",
+        &[OrderIsKept, PoolEvicts],
+    ),
+    (Fault::ResetsInVain, "reset", &[OrderIsKept, PoolEvicts]),
+    (Fault::KeepsEverything, "recycle", &[AbandonedIsNotKept]),
+    (
+        Fault::NeverCloses,
+        "close",
+        &[
+            CloseCloses,
+            PoolEvicts,
+            MaxSizeHolds,
+            DroppedPoolLeavesNothing,
+        ],
+    ),
+    (
+        Fault::KeepsWhatItCloses,
+        "close",
+        &[
+            CloseCloses,
+            PoolEvicts,
+            MaxSizeHolds,
+            DroppedPoolLeavesNothing,
+        ],
+    ),
+    (Fault::ClosesLater, "close", &[CloseCloses, MaxSizeHolds]),
+    (Fault::LeaksAClosePartWay, "close", &[CloseCloses]),
+    (
+        Fault::KeepsWhatIsDropped,
+        "the connection's drop",
+        &[DropCloses],
+    ),
+    (
+        Fault::Panics("connect"),
+        "connect",
+        &[ConnectConnects, NothingPanics],
+    ),
+    (
+        Fault::Panics("is_dropped"),
+        "is_dropped",
+        &[
+            FreshIsAlive,
+            LookingChangesNothing,
+            DeadStaysDead,
+            KernelIsAsked,
+            UnaskedBytesAreNoticed,
+            BudgetIsNoExcuse,
+            OrderIsKept,
+            PoolEvicts,
+            MaxSizeHolds,
+            DroppedPoolLeavesNothing,
+            NothingPanics,
+        ],
+    ),
+    (
+        Fault::Panics("poll_dropped"),
+        "poll_dropped",
+        &[
+            FreshIsAlive,
+            HangUpWakes,
+            NothingWakesNobody,
+            DeadStaysDead,
+            UnaskedBytesAreNoticed,
+            BudgetIsNoExcuse,
+            OrderIsKept,
+            PoolEvicts,
+            MaxSizeHolds,
+            DroppedPoolLeavesNothing,
+            NothingPanics,
+        ],
+    ),
+    (
+        Fault::Panics("recycle"),
+        "recycle",
+        &[
+            OrderIsKept,
+            AbandonedIsNotKept,
+            PoolEvicts,
+            MaxSizeHolds,
+            DroppedPoolLeavesNothing,
+            NothingPanics,
+        ],
+    ),
+    (
+        Fault::Panics("reset"),
+        "reset",
+        &[OrderIsKept, AbandonedIsNotKept, PoolEvicts, NothingPanics],
+    ),
+    (
+        Fault::Panics("close"),
+        "close",
+        &[CloseCloses, NothingPanics],
+    ),
+    (
+        Fault::Panics("the connection's drop"),
+        "the connection's drop",
+        &[ConnectConnects, NothingPanics],
+    ),
+];
+
+async fn check(fault: Fault) -> Report {
+    let peer = Peer::default();
+    let dialled = peer.clone();
+    Subject::new(move || Faulty::new(fault, &dialled), peer)
+        .exact()
+        .use_once(Connection::ask)
+        // The peer is in this process: whatever it does is done at once.
+        .limit(Duration::from_millis(500))
+        .check()
+        .await
+}
+
+#[tokio::test]
+async fn a_manager_without_a_fault_keeps_every_rule() {
+    let report = check(Fault::None).await;
+    report.assert();
+    assert_eq!(report.not_asked().count(), 0, "{report}");
+}
+
+#[tokio::test]
+async fn each_fault_is_found_by_the_rules_it_breaks_and_named_after_its_method() {
+    let mut checks = JoinSet::new();
+    for (fault, method, rules) in FOUND {
+        checks.spawn(async move { (fault, method, rules, check(*fault).await) });
+    }
+    while let Some(checked) = checks.join_next().await {
+        let (fault, method, rules, report) = checked.unwrap();
+        let broken: Vec<_> = report.broken().map(|(rule, _)| rule).collect();
+        assert_eq!(broken, **rules, "{fault:?}\n{report}");
+        let (_, first) = report.broken().next().unwrap();
+        assert_eq!(first.method(), *method, "{fault:?}\n{report}");
+    }
+}
+
+#[test]
+fn there_is_a_fault_for_every_rule() {
+    for rule in Rule::ALL {
+        assert!(
+            FOUND.iter().any(|(_, _, broken)| broken.contains(&rule)),
+            "nobody breaks {rule:?}, so it may be a check that cannot fail"
+        );
+    }
+}
+
+#[tokio::test]
+async fn the_table_names_the_rule_the_method_what_was_seen_and_the_remedy() {
+    let report = check(Fault::KeepsEverything).await;
+    let table = report.to_string();
+    let lines: Vec<&str> = table.lines().collect();
+    assert_eq!(
+        lines[0],
+        "conformance::faulty::Faulty: 18 rules kept, 1 broken, 0 not asked"
+    );
+    assert_eq!(
+        lines[1],
+        "  kept       the server sees the connection that `connect` brings"
+    );
+    assert_eq!(
+        lines[15..19],
+        [
+            "  BROKEN     a connection whose request was left half way is not kept",
+            "               recycle: kept a connection cancelled in `use_once` after 1 polls, and the next user failed: \
+             this was the answer to another question",
+            "               remedy: mark the connection before a request is sent, clear the mark when its answer was \
+             read, and let `recycle` discard what is marked",
+            "               why: see Rule::AbandonedIsNotKept",
+        ]
+    );
+}
+
+#[tokio::test]
+#[should_panic(expected = "remedy: ")]
+async fn a_report_of_a_broken_rule_can_be_asserted() {
+    check(Fault::FailsToConnect).await.assert();
+}
+
+#[tokio::test]
+async fn what_cannot_be_asked_says_why() {
+    let report = check(Fault::FailsToConnect).await;
+    let why = "there is no connection that the server sees";
+    assert_eq!(*report.verdict(Rule::DropCloses), Verdict::NotAsked(why));
+}
