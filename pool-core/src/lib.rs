@@ -70,6 +70,7 @@
 //! - [`Observer`], [`Event`]: who may watch.
 //! - [`Status`], [`Metrics`], [`CheckoutError`]: what the pool tells.
 //! - [`manual`]: the design, the reasons of the defaults, how to write a manager.
+//! - `testkit`, with the feature of this name: for tests of applications and of managers.
 
 mod builder;
 mod checkout;

@@ -26,11 +26,11 @@ async fn a_connection_that_dies_between_grant_and_cancel_does_not_lie_idle() {
     assert!(poll(&mut waiting).is_pending());
     drop(held);
     // Granted, and not collected yet.
-    pool.manager().peer.hang_up(1);
+    pool.manager().peer().hang_up(1);
     settle().await;
     drop(waiting);
     tokio::time::sleep(SECOND).await;
-    assert_eq!((pool.status().idle, pool.manager().peer.open()), (0, 0));
+    assert_eq!((pool.status().idle, pool.manager().peer().open()), (0, 0));
 }
 
 #[tokio::test(start_paused = true)]
@@ -40,11 +40,11 @@ async fn a_new_connection_that_dies_between_grant_and_cancel_does_not_lie_idle()
     assert!(poll(&mut waiting).is_pending());
     settle().await;
     assert_eq!(pool.status().in_use, 1);
-    pool.manager().peer.hang_up(1);
+    pool.manager().peer().hang_up(1);
     settle().await;
     drop(waiting);
     tokio::time::sleep(SECOND).await;
-    assert_eq!((pool.status().idle, pool.manager().peer.open()), (0, 0));
+    assert_eq!((pool.status().idle, pool.manager().peer().open()), (0, 0));
 }
 
 #[test]
@@ -60,7 +60,7 @@ fn many_dead_idle_connections_do_not_overflow_the_stack() {
             rt.block_on(async {
                 let n = 4_000;
                 let manager = Scripted::default();
-                manager.watched.store(false, Ordering::SeqCst);
+                manager.is_watched(false);
                 let pool = Pool::builder(manager)
                     .max_size(n + 1)
                     .min_idle(n)
@@ -78,9 +78,9 @@ fn many_dead_idle_connections_do_not_overflow_the_stack() {
                 }
                 drop(guards);
                 tokio::time::sleep(SECOND).await;
-                let dialled = pool.manager().peer.dialled();
+                let dialled = pool.manager().peer().dialled();
                 for number in 1..=dialled {
-                    pool.manager().peer.hang_up_unnoticed(number);
+                    pool.manager().peer().hang_up_unnoticed(number);
                 }
                 let _ = pool.checkout().await.unwrap();
             });
@@ -234,7 +234,7 @@ async fn an_unused_idle_connection_that_the_server_times_out_is_no_connect_error
         .unwrap();
     settle().await;
     tokio::time::sleep(3600 * SECOND).await;
-    pool.manager().peer.hang_up(1);
+    pool.manager().peer().hang_up(1);
     settle().await;
     let got = pool.checkout().await;
     assert!(got.is_ok(), "{}", got.err().unwrap());
@@ -251,7 +251,7 @@ async fn a_dial_that_hangs_does_not_keep_the_probe_of_an_outage_from_starting() 
     assert!(poll(&mut a).is_pending() && poll(&mut b).is_pending());
     tokio::time::sleep(5 * SECOND).await;
     assert!(
-        pool.manager().peer.dialled() > 2,
+        pool.manager().peer().dialled() > 2,
         "empty pool, backoff of 100 ms passed 50 times, no attempt"
     );
 }
@@ -295,7 +295,7 @@ fn a_guard_in_a_thread_local_goes_home_when_the_thread_ends() {
                 .max_size(1)
                 .build()
                 .unwrap();
-            *pool.manager().close.lock().unwrap() = gate;
+            pool.manager().closes(gate);
             let mut guard = runtime.block_on(pool.checkout_owned()).unwrap();
             if taint {
                 OwnedPooled::taint(&mut guard);
@@ -385,10 +385,10 @@ async fn a_connection_that_panics_when_dropped_in_a_panic_costs_no_slot() {
 #[tokio::test(start_paused = true)]
 async fn a_reset_under_way_ends_with_the_pool() {
     let pool = builder().max_size(1).build().unwrap();
-    *pool.manager().recycle.lock().unwrap() = pool_core::Recycle::Reset;
-    *pool.manager().reset.lock().unwrap() = Gate::Never;
+    pool.manager().recycles(pool_core::Recycle::Reset);
+    pool.manager().resets(Gate::Never);
     drop(pool.checkout().await.unwrap());
-    let peer = Arc::clone(&pool.manager().peer);
+    let peer = pool.manager().peer().clone();
     drop(pool);
     settle().await;
     assert_eq!(peer.open(), 0, "a closed pool still resets");
@@ -586,9 +586,9 @@ async fn without_maintenance_a_check_in_reaps_what_is_due() {
     let held = guards.pop().unwrap();
     drop(guards);
     tokio::time::sleep(Duration::from_secs(11)).await;
-    assert_eq!(pool.manager().peer.open(), 4, "nobody looked");
+    assert_eq!(pool.manager().peer().open(), 4, "nobody looked");
     drop(held);
-    assert_eq!((pool.status().idle, pool.manager().peer.open()), (1, 1));
+    assert_eq!((pool.status().idle, pool.manager().peer().open()), (1, 1));
 }
 
 #[tokio::test(start_paused = true)]
@@ -600,12 +600,12 @@ async fn a_peer_that_hangs_up_on_idle_connections_nobody_used_is_not_stormed_wit
     let mut gone = 0;
     for _ in 0..10_000 {
         tokio::time::sleep(Duration::from_millis(1)).await;
-        while gone < pool.manager().peer.dialled() {
+        while gone < pool.manager().peer().dialled() {
             gone += 1;
-            pool.manager().peer.hang_up(gone);
+            pool.manager().peer().hang_up(gone);
         }
     }
-    let dialled = pool.manager().peer.dialled();
+    let dialled = pool.manager().peer().dialled();
     assert!(dialled < 20, "{dialled} dials in 10 s");
 }
 
@@ -618,7 +618,7 @@ async fn however_often_somebody_tries_one_dial_at_a_time_is_started_for_him() {
         assert!(pool.try_checkout().is_err());
         tokio::task::yield_now().await;
     }
-    assert_eq!(pool.manager().peer.dialled(), 1);
+    assert_eq!(pool.manager().peer().dialled(), 1);
 }
 
 #[tokio::test(start_paused = true)]
@@ -667,7 +667,7 @@ async fn a_storm_of_cancels_and_fins_leaves_no_socket_and_no_slot() {
             .min_idle(0)
             .build()
             .unwrap();
-        let peer = Arc::clone(&pool.manager().peer);
+        let peer = pool.manager().peer().clone();
         let mut tasks = tokio::task::JoinSet::new();
         for t in 0..8_u64 {
             let pool = pool.clone();
@@ -698,7 +698,7 @@ async fn a_storm_of_cancels_and_fins_leaves_no_socket_and_no_slot() {
                 }
             });
         }
-        let p = Arc::clone(&peer);
+        let p = peer.clone();
         let killer = tokio::spawn(async move {
             let mut gone = 0;
             for _ in 0..100 {

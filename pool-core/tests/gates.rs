@@ -5,12 +5,11 @@ mod support;
 
 use std::future::Future;
 use std::pin::pin;
-use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use pool_core::{Pool, Pooled, Recycle};
-use support::{GATES, Gate, Scripted, settle, silence_panics};
+use support::{Gate, Scripted, settle, silence_panics};
 
 const SIZE: usize = 2;
 
@@ -25,9 +24,9 @@ struct Combination {
 
 fn pool(combination: Combination) -> Pool<Scripted> {
     let manager = Scripted::connecting([combination.connect]);
-    *manager.recycle.lock().unwrap() = Recycle::Reset;
-    *manager.reset.lock().unwrap() = combination.check_in;
-    *manager.close.lock().unwrap() = combination.close;
+    manager.recycles(Recycle::Reset);
+    manager.resets(combination.check_in);
+    manager.closes(combination.close);
     Pool::builder(manager).max_size(SIZE).build().unwrap()
 }
 
@@ -63,8 +62,8 @@ async fn visit_cancelled_after(pool: &Pool<Scripted>, polls: usize) -> bool {
 async fn assert_whole(pool: Pool<Scripted>, what: &str) {
     let manager = pool.manager();
     manager.connects([Gate::Ok]);
-    *manager.reset.lock().unwrap() = Gate::Ok;
-    *manager.close.lock().unwrap() = Gate::Ok;
+    manager.resets(Gate::Ok);
+    manager.closes(Gate::Ok);
     // Longer than every limit: whatever hangs is given up by then.
     tokio::time::sleep(Duration::from_secs(60)).await;
     let mut guards = Vec::new();
@@ -80,11 +79,8 @@ async fn assert_whole(pool: Pool<Scripted>, what: &str) {
         (SIZE, SIZE, 0),
         "{what}: {status}"
     );
-    let peer = Arc::clone(&manager.peer);
-    assert!(
-        peer.most_open.load(std::sync::atomic::Ordering::SeqCst) <= SIZE,
-        "{what}: too many at once"
-    );
+    let peer = manager.peer().clone();
+    assert!(peer.most_open() <= SIZE, "{what}: too many at once");
     drop(guards);
     drop(pool);
     settle().await;
@@ -95,9 +91,9 @@ async fn assert_whole(pool: Pool<Scripted>, what: &str) {
 async fn whatever_a_manager_does_and_wherever_a_caller_goes_no_slot_and_no_socket_is_lost() {
     silence_panics();
     let mut cancelled = 0;
-    for connect in GATES {
-        for check_in in GATES {
-            for close in GATES {
+    for connect in Gate::ALL {
+        for check_in in Gate::ALL {
+            for close in Gate::ALL {
                 let combination = Combination {
                     connect,
                     check_in,
@@ -126,9 +122,9 @@ async fn whatever_a_manager_does_and_wherever_a_caller_goes_no_slot_and_no_socke
 #[tokio::test(start_paused = true)]
 async fn a_pool_dropped_in_the_middle_of_anything_leaves_no_socket() {
     silence_panics();
-    for connect in GATES {
-        for check_in in GATES {
-            for close in GATES {
+    for connect in Gate::ALL {
+        for check_in in Gate::ALL {
+            for close in Gate::ALL {
                 for polls in 0..6 {
                     let combination = Combination {
                         connect,
@@ -136,7 +132,7 @@ async fn a_pool_dropped_in_the_middle_of_anything_leaves_no_socket() {
                         close,
                     };
                     let pool = pool(combination);
-                    let peer = Arc::clone(&pool.manager().peer);
+                    let peer = pool.manager().peer().clone();
                     visit_cancelled_after(&pool, polls).await;
                     drop(pool);
                     // The longest limit is that of a close.
@@ -194,7 +190,6 @@ async fn a_storm_of_checkouts_dropped_at_random_points_costs_no_capacity() {
 #[tokio::test(start_paused = true)]
 async fn a_manager_that_panics_in_a_synchronous_step_costs_the_connection_and_not_the_slot() {
     use std::panic::{AssertUnwindSafe, catch_unwind};
-    use std::sync::atomic::Ordering;
     silence_panics();
     let pool = Pool::builder(Scripted::default())
         .max_size(SIZE)
@@ -203,13 +198,13 @@ async fn a_manager_that_panics_in_a_synchronous_step_costs_the_connection_and_no
     let manager = pool.manager();
 
     let guard = pool.checkout().await.unwrap();
-    manager.recycle_panics.store(true, Ordering::SeqCst);
+    manager.panics_when_recycled(true);
     assert!(catch_unwind(AssertUnwindSafe(|| drop(guard))).is_err());
-    manager.recycle_panics.store(false, Ordering::SeqCst);
-    assert_eq!((pool.status().size(), manager.peer.open()), (0, 0));
+    manager.panics_when_recycled(false);
+    assert_eq!((pool.status().size(), manager.peer().open()), (0, 0));
 
     drop(pool.checkout().await.unwrap());
-    manager.probe_panics.store(true, Ordering::SeqCst);
+    manager.panics_when_probed(true);
     let mut checkout = Box::pin(pool.checkout());
     let polled = catch_unwind(AssertUnwindSafe(|| {
         checkout
@@ -219,12 +214,12 @@ async fn a_manager_that_panics_in_a_synchronous_step_costs_the_connection_and_no
     }));
     assert!(polled.is_err());
     drop(checkout);
-    manager.probe_panics.store(false, Ordering::SeqCst);
-    assert_eq!((pool.status().size(), manager.peer.open()), (0, 0));
+    manager.panics_when_probed(false);
+    assert_eq!((pool.status().size(), manager.peer().open()), (0, 0));
 
     let mut guard = pool.checkout().await.unwrap();
-    guard.panics_when_dropped = true;
+    guard.panics_when_dropped(true);
     Pooled::discard(guard);
-    assert_eq!((pool.status().size(), manager.peer.open()), (0, 0));
+    assert_eq!((pool.status().size(), manager.peer().open()), (0, 0));
     assert_whole(pool, "after three panics").await;
 }

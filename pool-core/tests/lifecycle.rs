@@ -75,7 +75,7 @@ async fn a_cancelled_waiter_passes_its_turn_on() {
     // Granted, but never collected.
     drop(first);
     assert!(poll(&mut second).is_ready());
-    let dialled = pool.manager().peer.dialled();
+    let dialled = pool.manager().peer().dialled();
     drop(second);
     settle().await;
     assert_eq!((pool.status().idle, dialled), (1, 1));
@@ -103,18 +103,18 @@ async fn cancelling_ten_thousand_waiters_leaves_none_and_serves_the_next() {
 async fn a_waiter_whose_connection_proves_dead_is_served_before_those_behind_it() {
     let pool = builder().max_size(1).build().unwrap();
     let held = pool.checkout().await.unwrap();
-    let number = held.number;
+    let number = held.number();
     let (mut first, mut second) = (Box::pin(pool.checkout()), Box::pin(pool.checkout()));
     assert!(poll(&mut first).is_pending() && poll(&mut second).is_pending());
     drop(held);
-    pool.manager().peer.hang_up_unnoticed(number);
+    pool.manager().peer().hang_up_unnoticed(number);
     assert!(poll(&mut first).is_pending(), "it is dead");
     settle().await;
     assert!(poll(&mut second).is_pending());
     let Poll::Ready(Ok(guard)) = poll(&mut first) else {
         panic!("it lost its place")
     };
-    assert_ne!(guard.number, number);
+    assert_ne!(guard.number(), number);
 }
 
 // --- what becomes of a connection
@@ -124,7 +124,7 @@ async fn lifo_and_fifo_differ_in_what_they_reuse() {
     for (order, expected) in [(Order::Lifo, 3), (Order::Fifo, 1)] {
         let pool = builder().order(order).build().unwrap();
         fill(&pool, 3).await;
-        assert_eq!(pool.checkout().await.unwrap().number, expected);
+        assert_eq!(pool.checkout().await.unwrap().number(), expected);
     }
 }
 
@@ -141,13 +141,13 @@ async fn a_guard_dropped_in_a_panic_is_not_reused() {
         panic!("as told");
     }));
     assert!(panicked.is_err());
-    assert_eq!((pool.status().size(), pool.manager().peer.open()), (0, 0));
+    assert_eq!((pool.status().size(), pool.manager().peer().open()), (0, 0));
 }
 
 #[tokio::test(start_paused = true)]
 async fn tainted_and_discarded_connections_are_closed_and_a_detached_one_is_not() {
     let pool = builder().max_size(3).build().unwrap();
-    let peer = &pool.manager().peer;
+    let peer = pool.manager().peer();
     let mut tainted = pool.checkout().await.unwrap();
     Pooled::taint(&mut tainted);
     assert_eq!(peer.open(), 1);
@@ -185,19 +185,19 @@ async fn a_guard_knows_the_history_of_its_connection() {
 async fn a_connection_that_dies_while_held_is_not_kept() {
     let pool = builder().build().unwrap();
     let held = pool.checkout().await.unwrap();
-    pool.manager().peer.hang_up_unnoticed(held.number);
+    pool.manager().peer().hang_up_unnoticed(held.number());
     drop(held);
-    assert_eq!((pool.status().size(), pool.manager().peer.open()), (0, 0));
+    assert_eq!((pool.status().size(), pool.manager().peer().open()), (0, 0));
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_discarded_connection_keeps_its_slot_until_it_is_closed() {
     let pool = builder().max_size(1).build().unwrap();
-    *pool.manager().close.lock().unwrap() = Gate::Slow;
+    pool.manager().closes(Gate::Slow);
     Pooled::discard(pool.checkout().await.unwrap());
     assert_eq!((pool.status().closing, pool.status().size()), (1, 1));
     let _next = pool.checkout().await.unwrap();
-    assert_eq!(pool.manager().peer.most_open.load(Ordering::SeqCst), 1);
+    assert_eq!(pool.manager().peer().most_open(), 1);
 }
 
 // --- idle connections
@@ -209,10 +209,10 @@ async fn an_idle_connection_whose_peer_hangs_up_is_closed_at_once_at_any_depth_a
         let pool = builder().order(order).build().unwrap();
         fill(&pool, 5).await;
         for (left, number) in [(4, 3), (3, 1), (2, 5)] {
-            pool.manager().peer.hang_up(number);
+            pool.manager().peer().hang_up(number);
             settle().await;
             assert_eq!(
-                (pool.status().idle, pool.manager().peer.open()),
+                (pool.status().idle, pool.manager().peer().open()),
                 (left, left)
             );
         }
@@ -224,19 +224,19 @@ async fn what_the_reactor_has_not_seen_yet_the_probe_sees_at_checkout() {
     let pool = builder().build().unwrap();
     fill(&pool, 3).await;
     for number in 1..=3 {
-        pool.manager().peer.hang_up_unnoticed(number);
+        pool.manager().peer().hang_up_unnoticed(number);
     }
-    assert_eq!(pool.checkout().await.unwrap().number, 4);
-    assert_eq!(pool.manager().peer.open(), 1);
+    assert_eq!(pool.checkout().await.unwrap().number(), 4);
+    assert_eq!(pool.manager().peer().open(), 1);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_connection_in_use_is_left_alone_whatever_its_peer_does() {
     let pool = builder().build().unwrap();
     let held = pool.checkout().await.unwrap();
-    pool.manager().peer.hang_up(held.number);
+    pool.manager().peer().hang_up(held.number());
     settle().await;
-    assert_eq!((pool.status().in_use, pool.manager().peer.open()), (1, 1));
+    assert_eq!((pool.status().in_use, pool.manager().peer().open()), (1, 1));
 }
 
 #[tokio::test(start_paused = true)]
@@ -255,7 +255,10 @@ async fn idle_connections_are_reaped_in_time_down_to_min_idle() {
     tokio::time::sleep(2 * SECOND).await;
     assert_eq!(pool.status().idle, 2);
     tokio::time::sleep(1_000 * SECOND).await;
-    assert_eq!((pool.status().idle, pool.manager().peer.dialled()), (2, 5));
+    assert_eq!(
+        (pool.status().idle, pool.manager().peer().dialled()),
+        (2, 5)
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -267,8 +270,8 @@ async fn min_idle_is_kept_up_without_traffic() {
     settle().await;
     assert_eq!((pool.status().idle, pool.status().in_use), (3, 1));
     for number in 1..=4 {
-        if number != held.number {
-            pool.manager().peer.hang_up(number);
+        if number != held.number() {
+            pool.manager().peer().hang_up(number);
         }
     }
     tokio::time::sleep(10 * SECOND).await;
@@ -301,9 +304,9 @@ async fn a_connection_past_its_lifetime_is_closed_when_it_comes_home() {
     let pool = builder().max_lifetime(10 * SECOND).build().unwrap();
     let held = pool.checkout().await.unwrap();
     tokio::time::sleep(11 * SECOND).await;
-    assert_eq!(pool.manager().peer.open(), 1);
+    assert_eq!(pool.manager().peer().open(), 1);
     drop(held);
-    assert_eq!(pool.manager().peer.open(), 0);
+    assert_eq!(pool.manager().peer().open(), 0);
 }
 
 #[tokio::test(start_paused = true)]
@@ -315,12 +318,12 @@ async fn a_pool_without_maintenance_enforces_every_limit_when_it_is_used() {
         .build()
         .unwrap();
     fill(&pool, 3).await;
-    pool.manager().peer.hang_up(3);
-    assert_eq!(pool.checkout().await.unwrap().number, 2);
+    pool.manager().peer().hang_up(3);
+    assert_eq!(pool.checkout().await.unwrap().number(), 2);
     tokio::time::sleep(11 * SECOND).await;
-    assert_eq!(pool.manager().peer.open(), 2, "nobody looked");
-    assert_eq!(pool.checkout().await.unwrap().number, 4);
-    assert_eq!(pool.manager().peer.open(), 1);
+    assert_eq!(pool.manager().peer().open(), 2, "nobody looked");
+    assert_eq!(pool.checkout().await.unwrap().number(), 4);
+    assert_eq!(pool.manager().peer().open(), 1);
 }
 
 #[tokio::test(start_paused = true)]
@@ -338,7 +341,10 @@ async fn an_idle_pool_does_nothing_at_all() {
     let before = tokio::time::Instant::now();
     tokio::time::sleep(1_000_000 * SECOND).await;
     assert_eq!(before.elapsed(), 1_000_000 * SECOND);
-    assert_eq!((pool.status().idle, pool.manager().peer.dialled()), (5, 5));
+    assert_eq!(
+        (pool.status().idle, pool.manager().peer().dialled()),
+        (5, 5)
+    );
 }
 
 // --- dialling
@@ -358,9 +364,9 @@ async fn a_waiter_takes_what_comes_first_and_the_dial_it_asked_for_is_pooled() {
     let Poll::Ready(Ok(guard)) = poll(&mut waiting) else {
         panic!("it waits for its own dial")
     };
-    assert_eq!(guard.number, 1);
+    assert_eq!(guard.number(), 1);
     tokio::time::sleep(SECOND).await;
-    assert_eq!((pool.status().idle, pool.manager().peer.open()), (1, 2));
+    assert_eq!((pool.status().idle, pool.manager().peer().open()), (1, 2));
 }
 
 #[tokio::test(start_paused = true)]
@@ -385,9 +391,9 @@ async fn a_burst_dials_no_more_at_once_than_it_may_and_no_more_than_it_needs() {
         task.await.unwrap();
     }
     assert!(
-        pool.manager().peer.dialled() <= 6,
+        pool.manager().peer().dialled() <= 6,
         "{} dials",
-        pool.manager().peer.dialled()
+        pool.manager().peer().dialled()
     );
 }
 
@@ -400,9 +406,9 @@ async fn a_dial_that_hangs_is_given_up_and_its_slot_comes_back() {
         .unwrap();
     let started = tokio::time::Instant::now();
     let guard = pool.checkout().await.unwrap();
-    assert_eq!(guard.number, 2);
+    assert_eq!(guard.number(), 2);
     assert!(started.elapsed() < 2 * SECOND);
-    assert_eq!(pool.manager().peer.open(), 1);
+    assert_eq!(pool.manager().peer().open(), 1);
 }
 
 #[tokio::test(start_paused = true)]
@@ -420,7 +426,7 @@ async fn an_outage_makes_one_dial_a_step_for_a_hundred_waiters_and_ends_by_itsel
         });
     }
     tokio::time::sleep(20 * SECOND).await;
-    let dialled = pool.manager().peer.dialled();
+    let dialled = pool.manager().peer().dialled();
     assert!((5..=20).contains(&dialled), "{dialled} dials in 20 s");
     pool.manager().connects([Gate::Ok]);
     while let Some(outcome) = tasks.join_next().await {
@@ -446,14 +452,14 @@ async fn a_permanent_error_is_told_at_once() {
     let pool = Pool::builder(Scripted::connecting([Gate::Error]))
         .build()
         .unwrap();
-    pool.manager().permanent.store(true, Ordering::SeqCst);
+    pool.manager().errors_are_permanent(true);
     let started = tokio::time::Instant::now();
     let error = pool.checkout().await.unwrap_err();
     assert_eq!(error.to_string(), "could not connect: refused");
     assert!(
         std::error::Error::source(&error)
             .unwrap()
-            .is::<support::Refused>()
+            .is::<support::ScriptedError>()
     );
     assert_eq!(started.elapsed(), Duration::ZERO);
 }
@@ -475,7 +481,7 @@ async fn by_policy_a_caller_is_told_of_any_error_at_once_and_of_its_age() {
         "could not connect, 2 s ago: refused"
     );
     assert_eq!(
-        pool.manager().peer.dialled(),
+        pool.manager().peer().dialled(),
         1,
         "the backoff holds for newcomers too"
     );
@@ -632,12 +638,12 @@ async fn a_reset_and_a_close_that_hang_are_given_up() {
         .close_timeout(2 * SECOND)
         .build()
         .unwrap();
-    *pool.manager().recycle.lock().unwrap() = pool_core::Recycle::Reset;
-    *pool.manager().reset.lock().unwrap() = Gate::Never;
-    *pool.manager().close.lock().unwrap() = Gate::Never;
+    pool.manager().recycles(pool_core::Recycle::Reset);
+    pool.manager().resets(Gate::Never);
+    pool.manager().closes(Gate::Never);
     drop(pool.checkout().await.unwrap());
     let started = tokio::time::Instant::now();
-    assert_eq!(pool.checkout().await.unwrap().number, 2);
+    assert_eq!(pool.checkout().await.unwrap().number(), 2);
     assert_eq!(started.elapsed().as_secs(), 3);
 }
 
@@ -673,7 +679,7 @@ async fn closing_tells_who_waits_drops_dials_and_closes_what_comes_home() {
         .max_size(3)
         .build()
         .unwrap();
-    let peer = Arc::clone(&pool.manager().peer);
+    let peer = pool.manager().peer().clone();
     let held = pool.checkout().await.unwrap();
     drop(pool.checkout().await.unwrap());
     let _second = pool.checkout().await.unwrap();
@@ -699,7 +705,7 @@ async fn the_last_handle_ends_every_task_and_closes_what_is_idle() {
     let pool = Pool::builder(Scripted::connecting([Gate::Ok, Gate::Ok, Gate::Error]))
         .build()
         .unwrap();
-    let peer = Arc::clone(&pool.manager().peer);
+    let peer = pool.manager().peer().clone();
     let owned = pool.checkout_owned().await.unwrap();
     drop(pool.checkout().await.unwrap());
     let _second = pool.clone().checkout_owned().await.unwrap();
@@ -724,8 +730,8 @@ async fn the_last_handle_ends_every_task_and_closes_what_is_idle() {
 fn an_owned_guard_may_be_dropped_on_any_thread_and_after_its_runtime() {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let pool = builder().runtime(runtime.handle().clone()).build().unwrap();
-    let peer = Arc::clone(&pool.manager().peer);
-    *pool.manager().close.lock().unwrap() = Gate::Slow;
+    let peer = pool.manager().peer().clone();
+    pool.manager().closes(Gate::Slow);
     let mut guards: Vec<_> = (0..4)
         .map(|_| {
             runtime
@@ -776,7 +782,7 @@ fn a_caller_outside_the_runtime_is_told_when_the_runtime_shuts_down() {
             let pool = pool.clone();
             std::thread::spawn(move || futures::executor::block_on(pool.checkout()).map(drop))
         };
-        while pool.manager().peer.dialled() == 0 {
+        while pool.manager().peer().dialled() == 0 {
             std::thread::yield_now();
         }
         drop(runtime);
@@ -785,7 +791,7 @@ fn a_caller_outside_the_runtime_is_told_when_the_runtime_shuts_down() {
             futures::executor::block_on(pool.checkout()),
             Err(CheckoutError::Closed)
         ));
-        assert_eq!((pool.status().size(), pool.manager().peer.open()), (0, 0));
+        assert_eq!((pool.status().size(), pool.manager().peer().open()), (0, 0));
     }
 }
 

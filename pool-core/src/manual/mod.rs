@@ -11,4 +11,8 @@ pub mod design {}
 pub mod defaults {}
 
 #[doc = include_str!("writing_a_manager.md")]
+#[cfg_attr(
+    feature = "testkit",
+    doc = "\nAll rules, and why each is one: [`testkit::conformance`](crate::testkit::conformance::Rule)."
+)]
 pub mod writing_a_manager {}

@@ -64,14 +64,14 @@ impl Gate {
 /// # Examples
 ///
 /// ```
-/// assert_eq!(pool_core::testkit::ScriptedError.to_string(), "refused, as told");
+/// assert_eq!(pool_core::testkit::ScriptedError.to_string(), "refused");
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ScriptedError;
 
 impl fmt::Display for ScriptedError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("refused, as told")
+        f.write_str("refused")
     }
 }
 

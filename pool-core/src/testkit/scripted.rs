@@ -24,8 +24,7 @@ use crate::manager::{Dropped, Manager, Recycle};
 /// # #[tokio::main(flavor = "current_thread", start_paused = true)]
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// // The server is down when the application starts, and comes up at the third attempt.
-/// let manager = Scripted::new();
-/// manager.connects([Gate::Error, Gate::Error, Gate::Ok]);
+/// let manager = Scripted::connecting([Gate::Error, Gate::Error, Gate::Ok]);
 /// let pool = Pool::builder(manager).build()?;
 /// assert_eq!(pool.checkout().await?.number(), 3);
 /// # Ok(()) }
@@ -95,6 +94,33 @@ impl Scripted {
                 errors_are_permanent: false,
             }),
         }
+    }
+
+    /// A manager with a peer of its own, whose dials do this: see [`connects`](Self::connects).
+    ///
+    /// # Panics
+    ///
+    /// If there is nothing to do.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use pool_core::Manager;
+    /// use pool_core::testkit::{Gate, Scripted};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() {
+    /// let manager = Scripted::connecting([Gate::Error, Gate::Ok]);
+    /// assert!(manager.connect().await.is_err());
+    /// assert!(manager.connect().await.is_ok());
+    /// # }
+    /// ```
+    #[must_use]
+    #[track_caller]
+    pub fn connecting(gates: impl IntoIterator<Item = Gate>) -> Self {
+        let scripted = Self::new();
+        scripted.connects(gates);
+        scripted
     }
 }
 

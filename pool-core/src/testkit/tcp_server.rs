@@ -6,7 +6,7 @@ use std::io::{self, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread;
+use std::thread::{self, JoinHandle};
 
 use super::conformance::Server;
 
@@ -47,6 +47,8 @@ use super::conformance::Server;
 pub struct TcpServer {
     address: SocketAddr,
     shared: Arc<Shared>,
+    /// Who accepts.
+    thread: Option<JoinHandle<()>>,
 }
 
 /// Serves one client to the end.
@@ -87,10 +89,14 @@ impl TcpServer {
             stopped: AtomicBool::new(false),
         });
         let server = Arc::clone(&shared);
-        thread::Builder::new()
+        let thread = thread::Builder::new()
             .name("tcp-server".to_owned())
             .spawn(move || server.listen(&listener))?;
-        Ok(Self { address, shared })
+        Ok(Self {
+            address,
+            shared,
+            thread: Some(thread),
+        })
     }
 
     /// Where it listens.
@@ -222,12 +228,16 @@ impl Drop for Gone<'_> {
 impl Drop for TcpServer {
     fn drop(&mut self) {
         self.shared.stopped.store(true, Ordering::SeqCst);
+        self.resume();
+        // Wakes the thread that accepts, so that it sees that it is to stop; the port is free when it has.
+        if TcpStream::connect(self.address).is_ok()
+            && let Some(thread) = self.thread.take()
+        {
+            let _ = thread.join();
+        }
         for client in self.shared.clients().values() {
             let _ = client.shutdown(Shutdown::Both);
         }
-        self.resume();
-        // Wakes the thread that accepts, so that it sees that it is to stop.
-        let _ = TcpStream::connect(self.address);
     }
 }
 

@@ -259,7 +259,7 @@ async fn the_table_names_the_rule_the_method_what_was_seen_and_the_remedy() {
         lines[15..19],
         [
             "  BROKEN     a connection whose request was left half way is not kept",
-            "               recycle: kept a connection cancelled in `use_once` after 1 polls, and the next user failed: \
+            "               recycle: kept a connection cancelled after poll 1 of `use_once`, and the next user failed: \
              this was the answer to another question",
             "               remedy: mark the connection before a request is sent, clear the mark when its answer was \
              read, and let `recycle` discard what is marked",

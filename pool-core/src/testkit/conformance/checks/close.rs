@@ -20,7 +20,7 @@ pub(super) async fn close_closes<M: Manager>(trial: &Trial<M>) -> Outcome {
             if trial.until(|| trial.open() == 0).await {
                 continue;
             }
-            let seen = format!("given up after {polls} polls, it left the connection open");
+            let seen = format!("given up after poll {polls}, it left the connection open");
             return Err(broken("close", seen));
         }
         // The pool gives the slot away in this moment.

@@ -29,8 +29,8 @@ pub(super) async fn cancelled_leaves_nothing<M: Manager>(trial: &Trial<M>) -> Ou
             Ok(None) => {}
             Ok(Some(Err(error))) => return Err(broken("connect", format!("failed: {error}"))),
             Ok(Some(Ok(connection))) => {
-                let what = format!("dials were dropped after up to {polls} polls");
-                return are_alone(trial, vec![connection], &what).await;
+                let what = "a dial was dropped at each of its awaits";
+                return are_alone(trial, vec![connection], what).await;
             }
         }
     }

@@ -60,7 +60,7 @@ pub(super) async fn abandoned_is_not_kept<M: Manager>(trial: &Trial<M>) -> Outco
             Err(_) => return Err(broken("use_once", trial.too_long("was not over"))),
         }
         was_abandoned = true;
-        let how = format!("cancelled in `use_once` after {polls} polls");
+        let how = format!("cancelled after poll {polls} of `use_once`");
         next_user_is_safe(trial, connection, &how).await?;
     }
     if let Some(abandon) = trial.subject.abandon.as_deref() {
