@@ -43,7 +43,32 @@ impl Gate {
     /// ```
     pub const ALL: [Self; 5] = [Self::Ok, Self::Error, Self::Slow, Self::Never, Self::Panic];
 
-    pub(super) async fn pass(self) -> Result<(), ScriptedError> {
+    /// Behaves as it says, once.
+    ///
+    /// # Errors
+    ///
+    /// [`ScriptedError`], for [`Gate::Error`].
+    ///
+    /// # Panics
+    ///
+    /// For [`Gate::Panic`].
+    ///
+    /// # Cancellation
+    ///
+    /// Every part of a [`Gate::Slow`] is a place to be cancelled at.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() {
+    /// use pool_core::testkit::Gate;
+    ///
+    /// assert!(Gate::Ok.pass().await.is_ok());
+    /// assert!(Gate::Error.pass().await.is_err());
+    /// # }
+    /// ```
+    pub async fn pass(self) -> Result<(), ScriptedError> {
         match self {
             Self::Ok => Ok(()),
             Self::Error => Err(ScriptedError),

@@ -178,7 +178,7 @@ fn no_connection<M: Manager>(pool: &Pool<Observed<M>>, error: &CheckoutError<M::
     let last = match error {
         CheckoutError::Timeout(timeout) => timeout.last_connect_error.as_ref(),
         CheckoutError::Connect(failure) => Some(failure),
-        CheckoutError::Closed => None,
+        _ => None,
     };
     let method = match last.map(|failure| &*failure.error) {
         Some(ConnectError::Dropped) => "is_dropped",
