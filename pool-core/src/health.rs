@@ -115,8 +115,8 @@ impl Unhealthy {
         self.retires_older
     }
 
-    pub(crate) fn into_cause(self) -> Arc<dyn Error + Send + Sync> {
-        self.cause
+    pub(crate) fn cause(&self) -> Arc<dyn Error + Send + Sync> {
+        Arc::clone(&self.cause)
     }
 }
 

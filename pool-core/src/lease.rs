@@ -152,8 +152,7 @@ impl<M: Manager, H: Borrow<Arc<Shared<M>>>> Lease<M, H> {
             Ok(()) => Exam::Passed,
             Err(unhealthy) => {
                 self.fault = Some(CloseReason::CheckFailed);
-                shared.lock().not_used(self.slot);
-                shared.note_unhealthy(info.id, unhealthy);
+                shared.note_refused(self.slot, info.id, unhealthy);
                 Exam::Refused
             }
         }
@@ -280,7 +279,8 @@ impl<M: Manager> Lease<M, Arc<Shared<M>>> {
                 Some(self)
             }
             Err(unhealthy) => {
-                shared.note_unhealthy(info.id, unhealthy);
+                unused.0 = None;
+                shared.note_refused(self.slot, info.id, unhealthy);
                 None
             }
         }

@@ -193,6 +193,24 @@ impl<M: Manager> Shared<M> {
     /// at this moment, which is no use yet.
     #[cold]
     pub(crate) fn note_dropped(self: &Arc<Self>, slot: SlotId, handed_out: bool) {
+        self.note_useless(slot, handed_out, || ConnectError::Dropped);
+    }
+
+    /// A check refused a connection that was about to be handed out. If nobody had used it before, that counts as a failed
+    /// dial too: a peer whose connections never pass would be dialled without a pause.
+    #[cold]
+    pub(crate) fn note_refused(self: &Arc<Self>, slot: SlotId, id: u64, unhealthy: Unhealthy) {
+        let cause = unhealthy.cause();
+        self.note_useless(slot, true, || ConnectError::Refused(cause));
+        self.note_unhealthy(id, unhealthy);
+    }
+
+    fn note_useless(
+        self: &Arc<Self>,
+        slot: SlotId,
+        handed_out: bool,
+        error: impl FnOnce() -> ConnectError<M::Error>,
+    ) {
         let now = self.clock.exact();
         self.update_at(now, |state, now, effects| {
             if handed_out {
@@ -202,7 +220,7 @@ impl<M: Manager> Shared<M> {
             // One that outlived every pause was connected well enough; its peer merely grew tired of it.
             let young = now.since(info.born) <= self.config.backoff_most;
             if info.uses == 0 && young {
-                let (error, random) = (Arc::new(ConnectError::Dropped), self.random(info.id));
+                let (error, random) = (Arc::new(error()), self.random(info.id));
                 state.dropped_unused(error, now, random, effects);
             }
         });
@@ -216,7 +234,7 @@ impl<M: Manager> Shared<M> {
         }
         self.tell(|| Event::CheckFailed {
             id,
-            error: unhealthy.into_cause(),
+            error: unhealthy.cause(),
         });
     }
 

@@ -57,7 +57,7 @@ async fn dial<M: Manager>(
             }
             // Within the limit of the dial; beyond it the connection is dropped, which closes it too.
             shared.manager.close(connection).await;
-            return Err(ConnectError::Refused(unhealthy.into_cause()));
+            return Err(ConnectError::Refused(unhealthy.cause()));
         }
     }
     Ok(connection)
