@@ -85,3 +85,15 @@ fn handing_a_connection_to_who_waits_allocates_nothing_once_the_queue_has_its_si
         assert_eq!(counted.count_total, 0);
     });
 }
+
+#[test]
+#[cfg(target_pointer_width = "64")]
+fn a_checkout_and_its_guards_are_small() {
+    use pool_core::{Checkout, CheckoutOwned, OwnedPooled, Pooled};
+    use std::mem::size_of;
+
+    assert!(size_of::<Checkout<'_, Trivial>>() <= 200);
+    assert!(size_of::<CheckoutOwned<Trivial>>() <= 200);
+    assert!(size_of::<Pooled<'_, Trivial>>() <= 40);
+    assert!(size_of::<OwnedPooled<Trivial>>() <= 40);
+}
