@@ -103,8 +103,8 @@ struct Waiter<M: Manager, H: Borrow<Arc<Shared<M>>>> {
     home: Option<H>,
     /// Kept after the queue was left: whoever was granted a dead connection gets it back.
     place: Option<WaiterId>,
-    /// When the checkout left the hot path.
-    begun: Option<Time>,
+    /// When the checkout left the hot path; at the start of time if it has not.
+    begun: Time,
     queued: bool,
     manager: PhantomData<fn() -> M>,
 }
@@ -224,7 +224,7 @@ impl<M: Manager, H: Borrow<Arc<Shared<M>>> + Clone> Acquire<M, H> {
         let waiter = Waiter {
             home: Some(home),
             place: None,
-            begun: None,
+            begun: Time::START,
             queued: false,
             manager: PhantomData,
         };
@@ -240,7 +240,7 @@ impl<M: Manager, H: Borrow<Arc<Shared<M>>> + Clone> Acquire<M, H> {
     #[inline]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Outcome<M, H>> {
         let this = self.as_mut().project();
-        if this.waiter.begun.is_none() {
+        if this.waiter.begun == Time::START {
             if this.waiter.shared().plain {
                 while let Some(lent) = this.waiter.shared().check_out() {
                     if let Some(lease) = this.waiter.accept(lent) {
@@ -248,7 +248,7 @@ impl<M: Manager, H: Borrow<Arc<Shared<M>>> + Clone> Acquire<M, H> {
                     }
                 }
             }
-            this.waiter.begun = Some(this.waiter.shared().clock.exact());
+            this.waiter.begun = this.waiter.shared().clock.exact();
         }
         self.poll_slow(cx)
     }
@@ -383,8 +383,7 @@ impl<M: Manager, H: Borrow<Arc<Shared<M>>> + Clone> Acquire<M, H> {
     /// Tells whom it concerns.
     fn deliver(self: Pin<&mut Self>, mut lease: Lease<M, H>) -> Lease<M, H> {
         let this = self.project();
-        let begun = this.waiter.begun.unwrap_or(Time::START);
-        lease.announce(begun, this.place);
+        lease.announce(this.waiter.begun, this.place);
         this.waiter.finish(event::Outcome::Served);
         lease
     }
@@ -417,8 +416,7 @@ impl<M: Manager, H: Borrow<Arc<Shared<M>>>> Waiter<M, H> {
     }
 
     fn deadline(&self, limit: Option<Duration>) -> Time {
-        let begun = self.begun.unwrap_or(Time::START);
-        limit.map_or(Time::NEVER, |limit| begun.after(limit))
+        limit.map_or(Time::NEVER, |limit| self.begun.after(limit))
     }
 
     /// What came, if anything has; else `cx` will be woken.
@@ -473,10 +471,10 @@ impl<M: Manager, H: Borrow<Arc<Shared<M>>>> Waiter<M, H> {
     }
 
     fn tell_waited(&self, outcome: event::Outcome) {
-        if let (Some(_), Some(begun)) = (self.place, self.begun) {
+        if self.place.is_some() {
             let shared = self.shared();
             shared.tell(|| Event::Waited {
-                wait: shared.clock.exact().since(begun),
+                wait: shared.clock.exact().since(self.begun),
                 outcome,
             });
         }
@@ -496,7 +494,7 @@ impl<M: Manager, H: Borrow<Arc<Shared<M>>>> Waiter<M, H> {
 impl<M: Manager, H: Borrow<Arc<Shared<M>>>> Drop for Waiter<M, H> {
     #[inline]
     fn drop(&mut self) {
-        if self.begun.is_some() && self.home.is_some() {
+        if self.begun != Time::START && self.home.is_some() {
             self.cancel();
         }
     }
