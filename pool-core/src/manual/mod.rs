@@ -2,7 +2,8 @@
 //!
 //! - [`design`]: the promises, the parts, and the decisions that measurements changed;
 //! - [`defaults`]: why each default is what it is;
-//! - [`writing_a_manager`]: a pool for a protocol of your own.
+//! - [`writing_a_manager`]: a pool for a protocol of your own;
+//! - [`lessons`]: what went wrong in other pools, and the test that keeps it out of this one.
 
 #[doc = include_str!("design.md")]
 pub mod design {}
@@ -16,3 +17,6 @@ pub mod defaults {}
     doc = "\nAll rules, and why each is one: [`testkit::conformance`](crate::testkit::conformance::Rule)."
 )]
 pub mod writing_a_manager {}
+
+#[doc = include_str!("lessons.md")]
+pub mod lessons {}
