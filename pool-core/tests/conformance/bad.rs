@@ -1,13 +1,16 @@
 //! Each fault is found by the rules that it breaks, and by no other; the first of them names the method.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use pool_core::testkit::Peer;
 use pool_core::testkit::conformance::Rule::{self, *};
 use pool_core::testkit::conformance::{Report, Subject, Verdict};
 use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
 
 use crate::faulty::{Connection, Fault, Faulty};
+use crate::support::silence_panics;
 
 /// What is wrong, the method at fault, and the rules that are broken, in their order.
 const FOUND: &[(Fault, &str, &[Rule])] = &[
@@ -100,6 +103,16 @@ const FOUND: &[(Fault, &str, &[Rule])] = &[
         Fault::DiscardsEverything,
         "recycle",
         &[OrderIsKept, PoolEvicts],
+    ),
+    (
+        Fault::LetsNothingIdle,
+        "idle_limit",
+        &[OrderIsKept, PoolEvicts],
+    ),
+    (
+        Fault::Panics("is_unsure"),
+        "is_unsure",
+        &[FreshIsAlive, NothingPanics],
     ),
     (Fault::ResetsInVain, "reset", &[OrderIsKept, PoolEvicts]),
     (Fault::KeepsEverything, "recycle", &[AbandonedIsNotKept]),
@@ -198,7 +211,7 @@ const FOUND: &[(Fault, &str, &[Rule])] = &[
     ),
 ];
 
-async fn check(fault: Fault) -> Report {
+fn subject(fault: Fault) -> Subject<Faulty> {
     let peer = Peer::default();
     let dialled = peer.clone();
     Subject::new(move || Faulty::new(fault, &dialled), peer)
@@ -206,8 +219,10 @@ async fn check(fault: Fault) -> Report {
         .use_once(Connection::ask)
         // The peer is in this process: whatever it does is done at once.
         .limit(Duration::from_millis(500))
-        .check()
-        .await
+}
+
+async fn check(fault: Fault) -> Report {
+    subject(fault).check().await
 }
 
 #[tokio::test]
@@ -219,6 +234,7 @@ async fn a_manager_without_a_fault_keeps_every_rule() {
 
 #[tokio::test]
 async fn each_fault_is_found_by_the_rules_it_breaks_and_named_after_its_method() {
+    silence_panics();
     let mut checks = JoinSet::new();
     for (fault, method, rules) in FOUND {
         checks.spawn(async move { (fault, method, rules, check(*fault).await) });
@@ -269,6 +285,18 @@ async fn the_table_names_the_rule_the_method_what_was_seen_and_the_remedy() {
 }
 
 #[tokio::test]
+async fn a_close_that_is_given_up_is_told_from_one_that_ends() {
+    for (fault, seen) in [
+        (Fault::LeaksAClosePartWay, "close: given up after poll 1, "),
+        (Fault::KeepsWhatItCloses, "close: it was over, and "),
+    ] {
+        let report = check(fault).await;
+        let (_, broken) = report.broken().next().unwrap();
+        assert!(broken.to_string().starts_with(seen), "{broken}");
+    }
+}
+
+#[tokio::test]
 #[should_panic(expected = "remedy: ")]
 async fn a_report_of_a_broken_rule_can_be_asserted() {
     check(Fault::FailsToConnect).await.assert();
@@ -279,4 +307,39 @@ async fn what_cannot_be_asked_says_why() {
     let report = check(Fault::FailsToConnect).await;
     let why = "there is no connection that the server sees";
     assert_eq!(*report.verdict(Rule::DropCloses), Verdict::NotAsked(why));
+}
+
+#[tokio::test]
+async fn a_destructor_that_blocks_does_not_block_the_check() {
+    let subject = subject(Fault::BlocksOnceLookedAt).limit(Duration::from_millis(50));
+    let report = subject.check().await;
+    let Verdict::Broken(fault) = report.verdict(Rule::FreshIsAlive) else {
+        panic!("{report}");
+    };
+    assert_eq!(
+        fault.to_string(),
+        "a destructor: it has blocked its thread for 50ms"
+    );
+}
+
+#[test]
+#[should_panic(expected = "limit: nothing happens in 0ns")]
+fn a_check_without_time_is_refused() {
+    let _ = subject(Fault::None).limit(Duration::ZERO);
+}
+
+#[tokio::test]
+async fn a_check_that_nobody_waits_for_ends() {
+    let peer = Peer::default();
+    let (dialled, gone) = (peer.clone(), Arc::new(()));
+    let here = Arc::clone(&gone);
+    let manager = move || {
+        let _here = &here;
+        Faulty::new(Fault::None, &dialled)
+    };
+    let check = Subject::new(manager, peer).check();
+    assert!(timeout(Duration::from_millis(20), check).await.is_err());
+    while Arc::strong_count(&gone) > 1 {
+        sleep(Duration::from_millis(1)).await;
+    }
 }

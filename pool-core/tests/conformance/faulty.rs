@@ -33,6 +33,7 @@ pub(crate) enum Fault {
     WakesAllTheTime,
     WakesNobodyOnASpentBudget,
     DiscardsEverything,
+    LetsNothingIdle,
     ResetsInVain,
     KeepsEverything,
     NeverCloses,
@@ -40,6 +41,7 @@ pub(crate) enum Fault {
     ClosesLater,
     LeaksAClosePartWay,
     KeepsWhatIsDropped,
+    BlocksOnceLookedAt,
     /// In the method of this name.
     Panics(&'static str),
 }
@@ -201,6 +203,15 @@ impl Manager for Faulty {
         }
     }
 
+    fn is_unsure(&self, _: &mut Connection) -> bool {
+        self.panics_in("is_unsure");
+        false
+    }
+
+    fn idle_limit(&self, _: &Connection) -> Option<Duration> {
+        (self.fault == Fault::LetsNothingIdle).then_some(Duration::ZERO)
+    }
+
     fn recycle(&self, connection: &mut Connection) -> Recycle {
         self.panics_in("recycle");
         match self.fault {
@@ -246,6 +257,11 @@ impl Drop for Connection {
     fn drop(&mut self) {
         if self.fault == Fault::KeepsWhatIsDropped {
             self.kept.keep(self.socket.take());
+        }
+        if self.fault == Fault::BlocksOnceLookedAt && self.looks > 0 {
+            loop {
+                std::thread::park();
+            }
         }
         let panics = self.fault == Fault::Panics("the connection's drop");
         assert!(!panics, "as told");

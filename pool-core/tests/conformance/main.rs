@@ -3,3 +3,5 @@
 mod bad;
 mod faulty;
 mod sockets;
+#[path = "../support/mod.rs"]
+mod support;

@@ -45,10 +45,12 @@ fn broken(report: &Report) -> Vec<Rule> {
     report.broken().map(|(rule, _)| rule).collect()
 }
 
-/// The plain one. How it looks at a connection is up to the test.
+/// The plain one. How it looks at a connection, and what it keeps, is up to the test.
+#[derive(Clone, Copy)]
 struct Plain {
     address: SocketAddr,
     look: fn(&mut TcpStream) -> bool,
+    is_in_order: fn(&mut PlainConnection) -> bool,
 }
 
 struct PlainConnection {
@@ -112,22 +114,34 @@ impl Manager for Plain {
     }
 
     fn recycle(&self, connection: &mut PlainConnection) -> Recycle {
-        match connection.answer_due {
-            true => Recycle::Discard,
-            false => Recycle::Keep,
+        match (self.is_in_order)(connection) {
+            true => Recycle::Keep,
+            false => Recycle::Discard,
         }
     }
 }
 
-fn plain(look: fn(&mut TcpStream) -> bool) -> Subject<Plain> {
+impl Plain {
+    fn new(address: SocketAddr) -> Self {
+        Self {
+            address,
+            look: try_read,
+            is_in_order: |connection| !connection.answer_due,
+        }
+    }
+}
+
+/// With what the test changes.
+fn plain(change: impl FnOnce(&mut Plain)) -> Subject<Plain> {
     let server = server();
-    let address = server.address();
-    Subject::new(move || Plain { address, look }, server).use_once(PlainConnection::ask)
+    let mut plain = Plain::new(server.address());
+    change(&mut plain);
+    Subject::new(move || plain, server).use_once(PlainConnection::ask)
 }
 
 #[tokio::test]
 async fn a_plain_manager_keeps_every_rule_that_it_is_asked() {
-    let report = plain(try_read).check().await;
+    let report = plain(|_| {}).check().await;
     report.assert();
     let not_asked: Vec<_> = report.not_asked().collect();
     assert_eq!(not_asked, [Rule::KernelIsAsked]);
@@ -135,7 +149,7 @@ async fn a_plain_manager_keeps_every_rule_that_it_is_asked() {
 
 #[tokio::test]
 async fn a_probe_that_trusts_the_reactor_is_not_exact() {
-    let report = plain(try_read)
+    let report = plain(|_| {})
         .exact()
         .limit(Duration::from_secs(1))
         .check()
@@ -145,18 +159,25 @@ async fn a_probe_that_trusts_the_reactor_is_not_exact() {
 
 #[tokio::test]
 async fn a_read_polled_once_lies_to_a_task_whose_budget_is_spent() {
-    let report = plain(read_now_or_never).check().await;
+    let report = plain(|plain| plain.look = read_now_or_never).check().await;
     assert_eq!(broken(&report), [Rule::BudgetIsNoExcuse], "{report}");
+}
+
+#[tokio::test]
+async fn to_look_for_a_late_answer_is_too_early() {
+    let looks = |connection: &mut PlainConnection| !try_read(&mut connection.stream);
+    let report = plain(|plain| plain.is_in_order = looks).check().await;
+    assert_eq!(broken(&report), [Rule::AbandonedIsNotKept], "{report}");
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_paused_clock_is_the_affair_of_the_test_alone() {
-    plain(try_read).check().await.assert();
+    plain(|_| {}).check().await.assert();
 }
 
 #[test]
 fn it_may_be_awaited_on_any_executor() {
-    futures::executor::block_on(plain(try_read).check()).assert();
+    futures::executor::block_on(plain(|_| {}).check()).assert();
 }
 
 #[tokio::test]
@@ -165,11 +186,9 @@ async fn a_server_that_cannot_be_reached_is_the_one_thing_that_is_told() {
     let taken = TcpSocket::new_v4().unwrap();
     taken.bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let address = taken.local_addr().unwrap();
-    let manager = move || Plain {
-        address,
-        look: try_read,
-    };
-    let report = Subject::new(manager, Peer::default()).check().await;
+    let report = Subject::new(move || Plain::new(address), Peer::default())
+        .check()
+        .await;
     let (rule, fault) = report.broken().next().unwrap();
     assert_eq!((rule, report.broken().count()), (Rule::ConnectConnects, 1));
     assert!(

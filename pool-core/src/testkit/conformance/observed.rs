@@ -6,6 +6,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use crate::manager::{Dropped, Manager, Recycle};
 
@@ -15,13 +16,17 @@ pub(super) struct Log(Mutex<Entries>);
 
 #[derive(Debug, Default)]
 struct Entries {
-    calls: u64,
-    running: Option<Call>,
+    last: Last,
     panics: Vec<Panic>,
 }
 
-/// A call that has not come back: the method and its number.
-pub(super) type Call = (&'static str, u64);
+/// What was called last. Two that are equal are the same call.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Last {
+    calls: u64,
+    /// What has not come back.
+    pub(super) running: Option<&'static str>,
+}
 
 #[derive(Clone, Debug)]
 pub(super) struct Panic {
@@ -34,13 +39,12 @@ impl Log {
     pub(super) fn during<R>(&self, method: &'static str, call: impl FnOnce() -> R) -> R {
         let outer = {
             let mut entries = self.entries();
-            entries.calls += 1;
-            let call = (method, entries.calls);
-            entries.running.replace(call)
+            entries.last.calls += 1;
+            entries.last.running.replace(method)
         };
         let outcome = catch_unwind(AssertUnwindSafe(call));
         let mut entries = self.entries();
-        entries.running = outer;
+        entries.last.running = outer;
         match outcome {
             Ok(answer) => answer,
             Err(panic) => {
@@ -62,8 +66,8 @@ impl Log {
         poll_fn(|cx| polled.poll(cx)).await
     }
 
-    pub(super) fn running(&self) -> Option<Call> {
-        self.entries().running
+    pub(super) fn last(&self) -> Last {
+        self.entries().last
     }
 
     pub(super) fn panics(&self) -> Vec<Panic> {
@@ -156,6 +160,16 @@ impl<M: Manager> Manager for Observed<M> {
     fn poll_dropped(&self, connection: &mut M::Connection, cx: &mut Context<'_>) -> Poll<Dropped> {
         self.log
             .during("poll_dropped", || self.manager.poll_dropped(connection, cx))
+    }
+
+    fn is_unsure(&self, connection: &mut M::Connection) -> bool {
+        self.log
+            .during("is_unsure", || self.manager.is_unsure(connection))
+    }
+
+    fn idle_limit(&self, connection: &M::Connection) -> Option<Duration> {
+        self.log
+            .during("idle_limit", || self.manager.idle_limit(connection))
     }
 
     fn recycle(&self, connection: &mut M::Connection) -> Recycle {

@@ -211,7 +211,7 @@ impl Rule {
             ),
             Self::OrderIsKept => (
                 "a connection that was used properly is kept, and works again",
-                "let `recycle` keep what its user left in order, and the probe call it alive",
+                "let `recycle` keep what its user left in order, the probe call it alive and `idle_limit` let it live",
             ),
             Self::AbandonedIsNotKept => (
                 "a connection whose request was left half way is not kept",

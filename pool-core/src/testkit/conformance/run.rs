@@ -16,18 +16,21 @@ use super::subject::Subject;
 use super::trial::{Outcome, Trial, frozen_until};
 use crate::manager::Manager;
 
+/// How many limits a check may wait without calling anything: for a checkout and what comes before and after it.
+const LONGEST_WAIT: u32 = 4;
+
 pub(super) fn all<M: Manager>(subject: Arc<Subject<M>>, done: oneshot::Sender<Report>) {
     let mut report = Report::new(std::any::type_name::<M>());
     let mut panics = Vec::new();
     let mut base = subject.server.open();
-    let mut is_connecting = true;
+    let mut connects = true;
     for rule in Rule::ALL {
         if done.is_closed() {
             return;
         }
         let verdict = if rule == Rule::NothingPanics {
             nothing_panics(&panics)
-        } else if !is_connecting {
+        } else if !connects {
             Verdict::NotAsked("there is no connection that the server sees")
         } else if let Some(why) = subject.lacks(rule) {
             Verdict::NotAsked(why)
@@ -38,7 +41,7 @@ pub(super) fn all<M: Manager>(subject: Arc<Subject<M>>, done: oneshot::Sender<Re
             base = clear(&subject, base);
             verdict
         };
-        is_connecting &= rule != Rule::ConnectConnects || verdict == Verdict::Kept;
+        connects &= rule != Rule::ConnectConnects || verdict == Verdict::Kept;
         report.add(rule, verdict);
     }
     // Nobody may want to know any more.
@@ -60,21 +63,29 @@ fn supervise<M: Manager>(
             let _ = done.send(attempt(rule, &subject, &log, base));
         });
     }
-    let mut running = None;
+    let (mut last, mut unchanged) = (log.last(), 0);
     loop {
         match verdict.recv_timeout(subject.limit) {
             Ok(verdict) => return verdict,
             Err(RecvTimeoutError::Disconnected) => unreachable!("an attempt catches every panic"),
-            // Everything that waits does so for a limited number of ticks, so it comes back unless one call does not.
             Err(RecvTimeoutError::Timeout) => {
-                let before = std::mem::replace(&mut running, log.running());
-                if let Some((method, _)) = running
-                    && running == before
-                {
-                    let limit = subject.limit;
-                    return broken(method, format!("it has blocked its thread for {limit:?}"));
-                }
+                let before = std::mem::replace(&mut last, log.last());
+                unchanged = if last == before { unchanged + 1 } else { 0 };
             }
+        }
+        // A check waits for a limited number of ticks, and then asks something; so it comes back unless a call does not.
+        let limit = subject.limit;
+        match last.running {
+            Some(method) if unchanged > 0 => {
+                return broken(method, format!("it has blocked its thread for {limit:?}"));
+            }
+            None if unchanged > LONGEST_WAIT => {
+                return broken(
+                    "a destructor",
+                    format!("it has blocked its thread for {limit:?}"),
+                );
+            }
+            _ => {}
         }
     }
 }
@@ -96,9 +107,11 @@ fn attempt<M: Manager>(
         })
     }))
     .unwrap_or_else(|panic| {
-        let panicked = log.panics().pop();
-        let method = panicked.map_or("the check", |panic| panic.method);
-        Err(broken(method, format!("it panicked: {}", message(&*panic))))
+        let message = message(&*panic);
+        let mut panics = log.panics().into_iter().rev();
+        let noted = panics.find(|panic| panic.message == message);
+        let method = noted.map_or("a destructor", |panic| panic.method);
+        Err(broken(method, format!("it panicked: {message}")))
     });
     // A destructor of a task's may panic, or block; neither is this rule's.
     let _ = catch_unwind(AssertUnwindSafe(|| runtime.shutdown_background()));

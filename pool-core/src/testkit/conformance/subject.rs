@@ -161,6 +161,10 @@ impl<M: Manager> Subject<M> {
 
     /// How long to wait for what must happen. Default 10 seconds: far longer than anything takes that works.
     ///
+    /// # Panics
+    ///
+    /// If it is shorter than a millisecond, between two of which the check looks.
+    ///
     /// # Examples
     ///
     /// ```
@@ -173,7 +177,12 @@ impl<M: Manager> Subject<M> {
     ///     .limit(Duration::from_secs(60));
     /// assert!(format!("{subject:?}").contains("limit: 60s"));
     /// ```
+    #[track_caller]
     pub fn limit(mut self, limit: Duration) -> Self {
+        assert!(
+            limit >= Duration::from_millis(1),
+            "limit: nothing happens in {limit:?}; give it a millisecond at least"
+        );
         self.limit = limit;
         self
     }
@@ -192,7 +201,9 @@ impl<M: Manager> Subject<M> {
     pub async fn check(self) -> Report {
         let (done, report) = oneshot::channel();
         std::thread::spawn(move || run::all(Arc::new(self), done));
-        report.await.expect("whatever panics is a verdict")
+        report
+            .await
+            .expect("whatever panics is a verdict, unless it is the server")
     }
 
     /// Why this rule cannot be asked of this subject, if so.

@@ -99,7 +99,7 @@ impl<M: Manager> Trial<M> {
     /// Uses the connection, if the subject knows how.
     pub(super) async fn use_once(&self, connection: &mut M::Connection) -> Result<(), String> {
         match &self.subject.use_once {
-            Some(action) => self.act(&**action, connection).await,
+            Some(action) => self.act(USE_ONCE, &**action, connection).await,
             None => Ok(()),
         }
     }
@@ -107,10 +107,11 @@ impl<M: Manager> Trial<M> {
     /// Runs an action of the user's, for as long as the check waits.
     pub(super) async fn act(
         &self,
+        name: &'static str,
         action: &dyn Action<M::Connection>,
         connection: &mut M::Connection,
     ) -> Result<(), String> {
-        clock::timeout(self.subject.limit, self.acting(action, connection))
+        clock::timeout(self.subject.limit, self.acting(name, action, connection))
             .await
             .unwrap_or_else(|_| Err(self.too_long("was not over")))
     }
@@ -118,6 +119,7 @@ impl<M: Manager> Trial<M> {
     /// Whoever asserts in an action says that the connection does not work, which is no fault of the action.
     pub(super) async fn acting(
         &self,
+        name: &'static str,
         action: &dyn Action<M::Connection>,
         connection: &mut M::Connection,
     ) -> Result<(), String> {
@@ -126,7 +128,7 @@ impl<M: Manager> Trial<M> {
             catch_unwind(AssertUnwindSafe(|| running.as_mut().poll(cx)))
                 .unwrap_or_else(|panic| Poll::Ready(Err(message(&*panic))))
         };
-        self.log.throughout("use_once", poll_fn(poll)).await
+        self.log.throughout(name, poll_fn(poll)).await
     }
 
     pub(super) fn is_dropped(&self, connection: &mut M::Connection) -> bool {
@@ -149,13 +151,18 @@ impl<M: Manager> Trial<M> {
 
     /// Waits until it is true, and lets the runtime work meanwhile. False if that does not happen.
     pub(super) async fn until(&self, mut is_true: impl FnMut() -> bool) -> bool {
+        self.until_asked(async || is_true()).await
+    }
+
+    /// As [`until`](Self::until), for what must be asked in a special way.
+    pub(super) async fn until_asked(&self, mut is_true: impl AsyncFnMut() -> bool) -> bool {
         for _ in 0..self.ticks() {
-            if is_true() {
+            if is_true().await {
                 return true;
             }
             tick().await;
         }
-        is_true()
+        is_true().await
     }
 
     /// As [`until`](Self::until), but stops this thread: no task of the runtime and no reactor can help.
@@ -168,14 +175,16 @@ impl<M: Manager> Trial<M> {
         format!("{what} after {:?}", self.subject.limit)
     }
 
-    // Counted in ticks, not in time: on a machine that has no time for us, the others have none either.
+    /// Ticks, and not time: on a machine that has no time for us, the others have none either.
     fn ticks(&self) -> u128 {
         self.subject.limit.as_millis()
     }
 }
 
-/// The name under which the destructor of a connection appears in reports.
+/// How what is no method of the manager is called in reports.
 pub(super) const DROP: &str = "the connection's drop";
+pub(super) const USE_ONCE: &str = "use_once";
+pub(super) const ABANDON: &str = "abandon";
 
 fn observed<M: Manager>(subject: &Subject<M>, log: &Arc<Log>) -> Observed<M> {
     let manager = log.during("the closure that makes the manager", &subject.manager);
@@ -203,18 +212,35 @@ pub(super) fn frozen_until(limit: Duration, mut is_true: impl FnMut() -> bool) -
     is_true()
 }
 
-/// Polls a future so many times, whenever it is woken, and then drops it wherever it is. `None` if it was not over.
-pub(super) async fn cancelled_after<F: Future>(polls: usize, future: F) -> Option<F::Output> {
-    let mut future = Box::pin(future);
-    let mut polled = 0;
-    poll_fn(|cx| {
-        if polled == polls {
-            return Poll::Ready(None);
-        }
-        polled += 1;
-        future.as_mut().poll(cx).map(Some)
-    })
-    .await
+/// When somebody leaves who is to wait.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Leaves {
+    /// What he waits for is still on its way.
+    AtOnce,
+    /// It has just come.
+    WhenWoken,
+}
+
+impl Leaves {
+    pub(super) const ALL: [Self; 2] = [Self::AtOnce, Self::WhenWoken];
+
+    /// Polls a future so many times, whenever it is woken, and then drops it wherever it is. `None` if it was not over.
+    pub(super) async fn after<F: Future>(self, polls: usize, future: F) -> Option<F::Output> {
+        let mut future = Box::pin(future);
+        let mut polled = 0;
+        poll_fn(|cx| {
+            if polled == polls {
+                return Poll::Ready(None);
+            }
+            polled += 1;
+            match (future.as_mut().poll(cx), self) {
+                (Poll::Ready(outcome), _) => Poll::Ready(Some(outcome)),
+                (Poll::Pending, Self::AtOnce) if polled == polls => Poll::Ready(None),
+                (Poll::Pending, _) => Poll::Pending,
+            }
+        })
+        .await
+    }
 }
 
 /// Runs `look` in a task that may do no more I/O until it yields.

@@ -1,7 +1,7 @@
 //! Checks of `close` and of the connection's destructor.
 
 use super::super::report::broken;
-use super::super::trial::{DROP, Outcome, Trial, cancelled_after, tick};
+use super::super::trial::{DROP, Leaves, Outcome, Trial, tick};
 use crate::clock;
 use crate::manager::Manager;
 
@@ -12,7 +12,7 @@ pub(super) async fn close_closes<M: Manager>(trial: &Trial<M>) -> Outcome {
     // The pool polls each at least once.
     for polls in 1..MOST_POLLS {
         let connection = trial.connect().await?;
-        let close = cancelled_after(polls, trial.manager.close(connection));
+        let close = Leaves::AtOnce.after(polls, trial.manager.close(connection));
         let Ok(closed) = clock::timeout(trial.subject.limit, close).await else {
             return Err(broken("close", trial.too_long("was not over")));
         };

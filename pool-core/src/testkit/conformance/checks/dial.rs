@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::super::report::{Verdict, broken};
 use super::super::subject::Subject;
-use super::super::trial::{A_WHILE, Outcome, Trial, cancelled_after, tick};
+use super::super::trial::{A_WHILE, Leaves, Outcome, Trial, USE_ONCE, tick};
 use crate::clock;
 use crate::manager::Manager;
 
@@ -21,23 +21,30 @@ pub(super) async fn connects<M: Manager>(trial: &Trial<M>) -> Outcome {
 }
 
 pub(super) async fn cancelled_leaves_nothing<M: Manager>(trial: &Trial<M>) -> Outcome {
+    let mut connections = Vec::new();
+    for leaves in Leaves::ALL {
+        connections.push(dial_after_cancelled_ones(trial, leaves).await?);
+    }
+    let what = "a dial was dropped at each of its awaits";
+    are_alone(trial, connections, what).await
+}
+
+/// The dial that is not dropped any more.
+async fn dial_after_cancelled_ones<M: Manager>(
+    trial: &Trial<M>,
+    leaves: Leaves,
+) -> Result<M::Connection, Verdict> {
     for polls in 0..MOST_POLLS {
-        let dial = cancelled_after(polls, trial.manager.connect());
-        let dialled = clock::timeout(trial.subject.limit, dial).await;
-        match dialled {
-            Err(_) => return Err(broken("connect", trial.too_long("was not over"))),
+        let dial = leaves.after(polls, trial.manager.connect());
+        match clock::timeout(trial.subject.limit, dial).await {
             Ok(None) => {}
+            Ok(Some(Ok(connection))) => return Ok(connection),
             Ok(Some(Err(error))) => return Err(broken("connect", format!("failed: {error}"))),
-            Ok(Some(Ok(connection))) => {
-                let what = "a dial was dropped at each of its awaits";
-                return are_alone(trial, vec![connection], what).await;
-            }
+            Err(_) => return Err(broken("connect", trial.too_long("was not over"))),
         }
     }
-    Err(broken(
-        "connect",
-        format!("was not over after {MOST_POLLS} polls"),
-    ))
+    let seen = format!("was not over after {MOST_POLLS} polls");
+    Err(broken("connect", seen))
 }
 
 pub(super) async fn silence_is_borne<M: Manager>(trial: &Trial<M>) -> Outcome {
@@ -70,7 +77,7 @@ async fn are_alone<M: Manager>(
         && let Err(error) = trial.use_once(last).await
     {
         let seen = format!("failed on a new connection: {error}");
-        return Err(broken("use_once", seen));
+        return Err(broken(USE_ONCE, seen));
     }
     let mut are_alone = trial.until(|| trial.open() == expected).await;
     // Where nobody could be asked, the server may have counted one that had gone for the last.

@@ -1,9 +1,10 @@
 //! Checks of the way home: `recycle` and `reset`.
 
 use std::task::Waker;
+use std::time::Duration;
 
 use super::super::report::{Verdict, broken};
-use super::super::trial::{A_WHILE, Outcome, Trial, cancelled_after, tick};
+use super::super::trial::{A_WHILE, ABANDON, Leaves, Outcome, Trial, USE_ONCE, tick};
 use crate::clock;
 use crate::manager::{Manager, Recycle};
 
@@ -18,7 +19,7 @@ pub(super) async fn order_is_kept<M: Manager>(trial: &Trial<M>) -> Outcome {
     for round in 1..=ROUNDS {
         if let Err(error) = trial.use_once(&mut connection).await {
             return Err(broken(
-                "use_once",
+                USE_ONCE,
                 format!("user {round} of a connection failed: {error}"),
             ));
         }
@@ -27,6 +28,12 @@ pub(super) async fn order_is_kept<M: Manager>(trial: &Trial<M>) -> Outcome {
             let method = judge.method();
             let seen = format!("gave a connection up that was used properly, after user {round}");
             return Err(broken(method, seen));
+        }
+        if trial.manager.idle_limit(&connection) == Some(Duration::ZERO) {
+            let seen = format!(
+                "lets a connection that was used properly lie idle for no time, after user {round}"
+            );
+            return Err(broken("idle_limit", seen));
         }
         // As the pool looks at it when it comes home and when it goes out.
         if trial
@@ -50,23 +57,25 @@ pub(super) async fn abandoned_is_not_kept<M: Manager>(trial: &Trial<M>) -> Outco
     let use_once = trial.subject.use_once.as_deref();
     let use_once = use_once.expect("without it this rule is not asked");
     let mut was_abandoned = false;
-    for polls in 1..MOST_POLLS {
-        let mut connection = trial.connect().await?;
-        let cancelled = cancelled_after(polls, trial.acting(use_once, &mut connection));
-        match clock::timeout(trial.subject.limit, cancelled).await {
-            Ok(None) => {}
-            Ok(Some(Ok(()))) => break,
-            Ok(Some(Err(error))) => return Err(broken("use_once", format!("failed: {error}"))),
-            Err(_) => return Err(broken("use_once", trial.too_long("was not over"))),
+    for leaves in Leaves::ALL {
+        for polls in 1..MOST_POLLS {
+            let mut connection = trial.connect().await?;
+            let cancelled = leaves.after(polls, trial.acting(USE_ONCE, use_once, &mut connection));
+            match clock::timeout(trial.subject.limit, cancelled).await {
+                Ok(None) => {}
+                Ok(Some(Ok(()))) => break,
+                Ok(Some(Err(error))) => return Err(broken(USE_ONCE, format!("failed: {error}"))),
+                Err(_) => return Err(broken(USE_ONCE, trial.too_long("was not over"))),
+            }
+            was_abandoned = true;
+            let how = format!("cancelled after poll {polls} of `use_once`");
+            next_user_is_safe(trial, connection, &how).await?;
         }
-        was_abandoned = true;
-        let how = format!("cancelled after poll {polls} of `use_once`");
-        next_user_is_safe(trial, connection, &how).await?;
     }
     if let Some(abandon) = trial.subject.abandon.as_deref() {
         let mut connection = trial.connect().await?;
         // It is meant to end badly.
-        let _ = trial.act(abandon, &mut connection).await;
+        let _ = trial.act(ABANDON, abandon, &mut connection).await;
         was_abandoned = true;
         next_user_is_safe(trial, connection, "left in `abandon`").await?;
     }

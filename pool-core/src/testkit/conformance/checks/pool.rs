@@ -9,7 +9,7 @@ use tokio::task::JoinSet;
 
 use super::super::observed::Observed;
 use super::super::report::{Verdict, broken};
-use super::super::trial::{Outcome, Trial, frozen_until, tick};
+use super::super::trial::{Outcome, Trial, USE_ONCE, frozen_until, tick};
 use crate::error::{CheckoutError, ConnectError};
 use crate::manager::Manager;
 use crate::pool::Pool;
@@ -129,7 +129,7 @@ fn pool<M: Manager>(trial: &Trial<M>, manager: Observed<M>) -> Pool<Observed<M>>
         .checkout_timeout(limit)
         .connect_timeout(limit)
         // Whoever does not close in time is to be seen.
-        .close_timeout(limit * 4)
+        .close_timeout(Duration::MAX)
         .backoff(Duration::from_millis(1), Duration::from_millis(10))
         .build()
         .expect("these settings make sense, and this is a runtime")
@@ -142,7 +142,7 @@ async fn fill<M: Manager>(trial: &Trial<M>, pool: &Pool<Observed<M>>) -> Outcome
         let mut guard = checkout(pool).await?;
         if let Err(error) = trial.use_once(&mut guard).await {
             return Err(broken(
-                "use_once",
+                USE_ONCE,
                 format!("failed on a new connection: {error}"),
             ));
         }
