@@ -241,6 +241,16 @@ pub enum Outcome {
 }
 
 impl Outcome {
+    /// Every outcome there is.
+    #[cfg(feature = "metrics")]
+    pub(crate) const ALL: [Self; 5] = [
+        Self::Served,
+        Self::TimedOut,
+        Self::Failed,
+        Self::Closed,
+        Self::Cancelled,
+    ];
+
     /// The outcome as a label of a metric: lower case, words joined by underscores.
     ///
     /// # Examples

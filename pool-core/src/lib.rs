@@ -67,7 +67,7 @@
 //! - [`Manager`]: what an adapter implements. [`Pool`], [`Builder`], [`Config`]: what a user holds and sets.
 //! - [`Checkout`], [`CheckoutOwned`], [`CheckoutMany`], [`WarmUp`]: the futures. [`Pooled`], [`OwnedPooled`]: the guards.
 //! - [`Check`], [`HealthCheck`] and the hooks of the [`Builder`]: who may refuse a connection.
-//! - [`Observer`], [`Event`]: who may watch.
+//! - [`Observer`], [`Event`]: who may watch; [`observers`]: those that come with the pool.
 //! - [`Status`], [`Metrics`], [`CheckoutError`]: what the pool tells.
 //! - [`manual`]: the design, the reasons of the defaults, how to write a manager.
 //! - `testkit`, with the feature of this name: for tests of applications and of managers.
@@ -89,6 +89,7 @@ mod lease;
 mod manager;
 pub mod manual;
 mod many;
+pub mod observers;
 mod operate;
 mod pool;
 mod pooled;
