@@ -97,3 +97,31 @@ fn a_checkout_and_its_guards_are_small() {
     assert!(size_of::<Pooled<'_, Trivial>>() <= 40);
     assert!(size_of::<OwnedPooled<Trivial>>() <= 40);
 }
+
+/// Where nobody exports, what the observers do is all there is to see.
+#[cfg(all(feature = "tracing", feature = "metrics", feature = "histograms"))]
+#[test]
+fn neither_do_they_under_the_eyes_of_the_observers_that_come_with_the_pool() {
+    use pool_core::Config;
+    use pool_core::observers::{Histograms, MetricsObserver, TracingObserver};
+
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    let pool = Pool::builder(Trivial)
+        .observer(TracingObserver::new())
+        .observer(MetricsObserver::new(&Config::default()))
+        .observer(Histograms::new())
+        .runtime(runtime.handle().clone())
+        .build()
+        .unwrap();
+    runtime.block_on(async { drop(pool.checkout().await.unwrap()) });
+    let counted = allocation_counter::measure(|| {
+        for _ in 0..1_000 {
+            drop(ready(pool.checkout()).unwrap());
+            drop(pool.try_checkout().unwrap());
+        }
+    });
+    assert_eq!(counted.count_total, 0);
+}
