@@ -3,6 +3,7 @@
 mod census;
 mod client;
 mod clock;
+mod heard;
 mod limits;
 mod manager;
 mod policy;

@@ -1,5 +1,6 @@
 //! The policies: one and the same pool, with parts of it switched off.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use pool_core::{Builder, Order, Pool};
@@ -99,7 +100,9 @@ impl Policy {
 
     /// A pool that follows this policy; what a story needs beyond that is set on the builder.
     pub(crate) fn builder(&self, manager: LabManager) -> Builder<LabManager> {
+        let heard = Arc::clone(&manager.tally.heard);
         Pool::builder(manager)
+            .observer(heard)
             .order(self.order)
             .idle_timeout(self.idle_timeout)
             .max_lifetime(None)

@@ -1,12 +1,13 @@
 //! What a client counts while it lives through a story.
 
 use std::sync::atomic::AtomicUsize;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::time::sleep;
 
 use crate::clock::{now, thread_cpu};
+use crate::heard::Heard;
 
 /// The client's own counts; the socket states come from the kernel instead.
 #[derive(Debug, Default)]
@@ -23,6 +24,8 @@ pub(crate) struct Tally {
     pub(crate) probes: AtomicUsize,
     /// Times the watcher looked at a connection.
     pub(crate) watch_polls: AtomicUsize,
+    /// What the client's pools tell.
+    pub(crate) heard: Arc<Heard>,
     idle: Mutex<Option<IdleCpu>>,
 }
 

@@ -91,6 +91,15 @@ fn a_quick_run_tells_all_five_stories_and_shows_what_the_watcher_is_for() {
         assert_eq!(watched["close_wait_at_end"], 0, "{name}");
         assert_eq!(watched["never_closed"], 0, "{name}");
         assert_eq!(watched["dead_handed_out"], 0, "{name}");
+        // What the pool says of itself is what the server saw.
+        let told = watched["told"]["closed"].as_object().expect("by reason");
+        let dropped = told["dropped"].as_u64().expect("a count");
+        let closed: u64 = told.values().filter_map(Value::as_u64).sum();
+        let fins = watched["fins"].as_u64().expect("a count");
+        assert!(
+            dropped <= fins && fins <= closed,
+            "{name}: {told:?}, {fins}"
+        );
         let slowest = watched["fin_to_close_ms"]["max"].as_f64();
         assert!(
             slowest.expect("the server closed") < 1000.0,

@@ -150,14 +150,9 @@ fn render_story(page: &mut String, story: &StoryReport) {
     }
     page.push_str("</div>\n<details>\n<summary>All numbers</summary>\n");
     render_table(page, story);
+    render_told(page, story);
     render_remotes(page, story);
     page.push_str("</details>\n</section>\n");
-}
-
-fn is_ours(policy: &PolicyReport) -> bool {
-    let name = policy.policy;
-    policy.order == "lifo"
-        && (name.starts_with("watch+reap") || name.starts_with("paced") || name == "patient-server")
 }
 
 fn render_plot(page: &mut String, policy: &PolicyReport, axes: Axes, at_server: bool) {
@@ -171,7 +166,7 @@ fn render_plot(page: &mut String, policy: &PolicyReport, axes: Axes, at_server: 
     let _ = write!(
         page,
         "<div class=\"plot{}\">\n<span class=\"order\">{}</span>\n<h3 class=\"mono\">{}</h3>\n<p>{}</p>\n",
-        if is_ours(policy) { " ours" } else { "" },
+        if policy.is_ours() { " ours" } else { "" },
         policy.order.to_uppercase(),
         escape(policy.policy),
         escape(policy.title),
@@ -270,7 +265,7 @@ fn render_table(page: &mut String, story: &StoryReport) {
             or_dash(policy.idle_cpu_ms.map(milliseconds)),
             or_dash(policy.cpu_ms.map(milliseconds)),
         ];
-        let class = if is_ours(policy) {
+        let class = if policy.is_ours() {
             " class=\"ours\""
         } else {
             ""
@@ -285,6 +280,26 @@ fn render_table(page: &mut String, story: &StoryReport) {
             let _ = write!(page, "<td>{}</td>", escape(&cell));
         }
         page.push_str("</tr>\n");
+    }
+    page.push_str("</tbody>\n</table>\n</div>\n");
+}
+
+/// What each pool said of itself.
+fn render_told(page: &mut String, story: &StoryReport) {
+    page.push_str("<p class=\"small faint\">What the pool itself tells:</p>\n<div class=\"scroll\">\n<table>\n<tbody>\n");
+    for policy in &story.policies {
+        let class = if policy.is_ours() {
+            " class=\"ours\""
+        } else {
+            ""
+        };
+        let _ = writeln!(
+            page,
+            "<tr{class}><td class=\"words\">{}</td><td class=\"words\">{}</td><td class=\"words\">{}</td></tr>",
+            policy.order,
+            escape(policy.policy),
+            escape(&policy.told.in_words()),
+        );
     }
     page.push_str("</tbody>\n</table>\n</div>\n");
 }

@@ -38,6 +38,7 @@ mod tests {
                 "dead_handed_out",
                 "fin_to_close_ms",
                 "idle_cpu_ms",
+                "told",
                 "series",
             ] {
                 assert!(policy.get(name).is_some(), "{name} is missing");

@@ -20,6 +20,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::clock::millis;
+use crate::heard::Told;
 use crate::sampler::Point;
 
 pub(crate) use claims::Claim;
@@ -90,6 +91,8 @@ pub(crate) struct PolicyReport {
     pub(crate) check_ins: usize,
     pub(crate) probes: usize,
     pub(crate) watch_polls: usize,
+    /// What the pool said of itself.
+    pub(crate) told: Told,
     pub(crate) remotes: Vec<Remote>,
     pub(crate) series: Vec<Point>,
 }
@@ -100,6 +103,15 @@ impl PolicyReport {
         policies
             .iter()
             .find(|report| report.order == order && report.policy == policy)
+    }
+
+    /// Whether this is the pool as it comes.
+    pub(crate) fn is_ours(&self) -> bool {
+        let name = self.policy;
+        self.order == "lifo"
+            && (name.starts_with("watch+reap")
+                || name.starts_with("paced")
+                || name == "patient-server")
     }
 
     /// Requests that were answered.

@@ -5,11 +5,12 @@ use std::fmt::Write;
 use super::{IMITATED, PolicyReport, Report, StoryReport, milliseconds};
 
 /// What the headings mean.
-const LEGEND: [&str; 2] = [
+const LEGEND: [&str; 3] = [
     "CLOSE_WAIT: closed by the peer and not by us, most at once (there: at the server); at end: left; socket-s: their \
      seconds",
     "open: ours at the end; dialled: ours in all; dead: failed on a connection closed before checkout; lost: all \
      failed; of: requests",
+    "says: what this pool tells of itself; the slowest eviction is the pool's own part of FIN-close",
 ];
 const FIN_CLOSE: &str = "FIN-close: from the server's FIN to our close; \">\": a lower bound, some never closed; \
                          \"-\": none to measure, or nobody could see";
@@ -67,7 +68,12 @@ fn render_story(story: &StoryReport) -> String {
     rows.extend(story.policies.iter().map(row));
     let mut text = format!("{}\n", story.title);
     text.push_str(&align(&rows));
-    for line in wrap(&story.seen, 110) {
+    let ours = story.policies.iter().filter(|policy| policy.is_ours());
+    let told = ours.map(|policy| format!("{} says: {}.", policy.policy, policy.told.in_words()));
+    for line in std::iter::once(story.seen.clone())
+        .chain(told)
+        .flat_map(|text| wrap(&text, 110))
+    {
         let _ = writeln!(text, "  {line}");
     }
     text
@@ -231,6 +237,7 @@ mod tests {
             "dead:",
             "lost:",
             "of:",
+            "says:",
             "FIN-close:",
             "\">\":",
             "\"-\":",

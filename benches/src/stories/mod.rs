@@ -459,6 +459,7 @@ impl Run {
             check_ins: count(&tally.check_ins),
             probes: count(&tally.probes),
             watch_polls: count(&tally.watch_polls),
+            told: tally.heard.told(),
             remotes: remotes.unwrap_or_default(),
             series: seen.map(|seen| seen.series).unwrap_or_default(),
         }
