@@ -5,6 +5,7 @@ use std::io;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::manager::Manager;
+use crate::multiplex::{Capacity, Share};
 
 /// Its connections are the numbers from 1.
 #[derive(Debug, Default)]
@@ -44,6 +45,59 @@ impl Manager for Refused {
 
     fn is_dropped(&self, (): &mut ()) -> bool {
         false
+    }
+}
+
+/// Its connections are the numbers from 1, and each carries several users.
+#[derive(Debug)]
+pub struct Multiplexed {
+    numbers: Numbers,
+    carries: usize,
+}
+
+/// A number and how many users it carries.
+#[derive(Debug)]
+pub struct Line {
+    number: u32,
+    /// May be published anew.
+    pub capacity: Capacity,
+}
+
+impl Multiplexed {
+    /// Each of its connections carries so many.
+    pub fn carrying(users: usize) -> Self {
+        Self {
+            numbers: Numbers::default(),
+            carries: users,
+        }
+    }
+}
+
+impl Manager for Multiplexed {
+    type Connection = Line;
+    type Error = Infallible;
+
+    async fn connect(&self) -> Result<Line, Infallible> {
+        Ok(Line {
+            number: self.numbers.connect().await?,
+            capacity: Capacity::new(self.carries),
+        })
+    }
+
+    fn is_dropped(&self, _: &mut Line) -> bool {
+        false
+    }
+}
+
+impl Share for Multiplexed {
+    type Handle = u32;
+
+    fn share(&self, line: &Line) -> u32 {
+        line.number
+    }
+
+    fn capacity<'c>(&self, line: &'c Line) -> &'c Capacity {
+        &line.capacity
     }
 }
 

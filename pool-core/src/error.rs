@@ -212,6 +212,21 @@ impl<E> CheckoutError<E> {
     }
 }
 
+impl<E> Clone for CheckoutError<E> {
+    fn clone(&self) -> Self {
+        match self {
+            Self::Timeout(timeout) => Self::Timeout(timeout.clone()),
+            Self::Connect(failure) => Self::Connect(failure.clone()),
+            Self::TooManyWaiters(status) => Self::TooManyWaiters(*status),
+            Self::TooMany { wanted, max_size } => Self::TooMany {
+                wanted: *wanted,
+                max_size: *max_size,
+            },
+            Self::Closed => Self::Closed,
+        }
+    }
+}
+
 impl<E: fmt::Display> fmt::Display for CheckoutError<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -235,6 +250,16 @@ impl<E: fmt::Display> fmt::Display for CheckoutError<E> {
 impl<E: Error + 'static> Error for CheckoutError<E> {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         self.failure().and_then(ConnectFailure::source)
+    }
+}
+
+impl<E> Clone for CheckoutTimeout<E> {
+    fn clone(&self) -> Self {
+        Self {
+            waited: self.waited,
+            status: self.status,
+            last_connect_error: self.last_connect_error.clone(),
+        }
     }
 }
 

@@ -236,6 +236,11 @@ impl<M: Manager, H: Borrow<Arc<Shared<M>>>> Lease<M, H> {
         self.make_available();
     }
 
+    /// Goes home even in a panic, which was about something else.
+    pub(crate) fn give_back(mut self) {
+        HomeComing(&mut self).arrive(false);
+    }
+
     #[cold]
     fn give_up(&mut self) {
         if let Some(live) = self.live.take() {
@@ -306,24 +311,29 @@ impl<M: Manager, H: Borrow<Arc<Shared<M>>>> Drop for Lease<M, H> {
         if self.live.is_none() {
             return;
         }
-        // The manager may panic while it judges; what it leaves here is given up then, as is what it does not want.
-        let home = HomeComing(self);
-        if home.0.announced {
-            home.0.shared().note_back(home.0.slot, false);
+        // Whoever panics leaves his connection in the middle of something.
+        HomeComing(self).arrive(std::thread::panicking());
+    }
+}
+
+/// Gives up what did not get home: the manager may panic while it judges, or not want it.
+struct HomeComing<'a, M: Manager, H: Borrow<Arc<Shared<M>>>>(&'a mut Lease<M, H>);
+
+impl<M: Manager, H: Borrow<Arc<Shared<M>>>> HomeComing<'_, M, H> {
+    #[inline]
+    fn arrive(self, in_panic: bool) {
+        let lease = &mut *self.0;
+        if lease.announced {
+            lease.shared().note_back(lease.slot, false);
         }
-        if home.0.fault.is_none() {
-            // Whoever panics leaves his connection in the middle of something.
-            if std::thread::panicking() {
-                home.0.fault = Some(CloseReason::Panicked);
-            } else {
-                home.0.come_home();
+        if lease.fault.is_none() {
+            match in_panic {
+                true => lease.fault = Some(CloseReason::Panicked),
+                false => lease.come_home(),
             }
         }
     }
 }
-
-/// Gives up what did not get home.
-struct HomeComing<'a, M: Manager, H: Borrow<Arc<Shared<M>>>>(&'a mut Lease<M, H>);
 
 impl<M: Manager, H: Borrow<Arc<Shared<M>>>> Drop for HomeComing<'_, M, H> {
     #[inline]

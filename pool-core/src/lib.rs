@@ -69,6 +69,7 @@
 //! - [`Check`], [`HealthCheck`] and the hooks of the [`Builder`]: who may refuse a connection.
 //! - [`Observer`], [`Event`]: who may watch; [`observers`]: those that come with the pool.
 //! - [`Status`], [`Metrics`], [`CheckoutError`]: what the pool tells.
+//! - [`SharedPool`], [`Share`], [`Capacity`]: connections that carry several users at once.
 //! - [`manual`]: the design, the reasons of the defaults, how to write a manager.
 //! - `testkit`, with the feature of this name: for tests of applications and of managers.
 
@@ -89,6 +90,7 @@ mod lease;
 mod manager;
 pub mod manual;
 mod many;
+mod multiplex;
 pub mod observers;
 mod operate;
 mod pool;
@@ -116,6 +118,9 @@ pub use self::event::{Event, Observer, Outcome};
 pub use self::health::{Check, HealthCheck, Unhealthy};
 pub use self::manager::{Dropped, Manager, Recycle};
 pub use self::many::CheckoutMany;
+pub use self::multiplex::{
+    Capacity, Lease, Leased, Share, SharedPool, SharedPoolBuilder, SharedStatus, Spread,
+};
 pub use self::pool::Pool;
 pub use self::pooled::{ConnectionInfo, OwnedPooled, Pooled};
 pub use self::reason::CloseReason;

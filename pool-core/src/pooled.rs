@@ -411,6 +411,20 @@ impl<M: Manager> OwnedPooled<M> {
         let shared = guard.0.shared();
         shared.retire(shared.info(guard.0.slot()).id);
     }
+
+    pub(crate) fn lease(guard: &Self) -> &Lease<M, Arc<Shared<M>>> {
+        &guard.0
+    }
+
+    /// Drops the guard as if nobody panicked.
+    pub(crate) fn give_back(guard: Self) {
+        guard.0.give_back();
+    }
+
+    /// Has the connection closed, and says why.
+    pub(crate) fn give_up(mut guard: Self, reason: CloseReason) {
+        guard.0.condemn(reason);
+    }
 }
 
 impl<M: Manager> Deref for OwnedPooled<M> {

@@ -26,6 +26,8 @@ pub enum CloseReason {
     IdleLimit,
     /// It was retired, see [`Pool::retire_all`](crate::Pool::retire_all).
     Retired,
+    /// It said that it takes no user any more, see [`Capacity::drain`](crate::Capacity::drain).
+    Drained,
     /// Its peer closed it or sent bytes nobody asked for.
     Dropped,
     /// Its user discarded or tainted it.
@@ -48,13 +50,14 @@ pub enum CloseReason {
 
 impl CloseReason {
     /// Every reason there is; the totals have a place for each.
-    pub(crate) const ALL: [Self; 15] = [
+    pub(crate) const ALL: [Self; 16] = [
         Self::IdleTimeout,
         Self::MaxLifetime,
         Self::MaxUses,
         Self::MaxIdle,
         Self::IdleLimit,
         Self::Retired,
+        Self::Drained,
         Self::Dropped,
         Self::Discarded,
         Self::Panicked,
@@ -82,6 +85,7 @@ impl CloseReason {
             Self::MaxIdle => "max_idle",
             Self::IdleLimit => "idle_limit",
             Self::Retired => "retired",
+            Self::Drained => "drained",
             Self::Dropped => "dropped",
             Self::Discarded => "discarded",
             Self::Panicked => "panicked",

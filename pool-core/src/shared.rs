@@ -49,7 +49,7 @@ pub(crate) struct Shared<M: Manager> {
     observers: Vec<Box<dyn Observer>>,
     /// One caller at a time takes many.
     pub(crate) many: Semaphore,
-    /// A dial ended, a slot was freed, or the pool was closed.
+    /// A dial ended, a slot was freed, or the pool was resumed or closed.
     pub(crate) changed: Notify,
     /// Ends every task.
     stop: watch::Sender<bool>,

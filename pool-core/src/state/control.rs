@@ -59,6 +59,7 @@ impl<T, E: Clone> State<T, E> {
             return false;
         }
         self.find_detour();
+        effects.changed = true;
         while !self.waiters.is_empty()
             && let Some(lent) = self.take_idle(now)
         {

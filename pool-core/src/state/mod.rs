@@ -49,7 +49,6 @@ use self::idle::Idle;
 use self::keepalive::Keepalive;
 use self::outage::Outages;
 use self::slots::{Phase, Slots};
-use self::waiters::Waiters;
 use crate::config::{Config, OnConnectError, Order};
 use crate::reason::CloseReason;
 
@@ -59,7 +58,7 @@ pub(crate) use self::outage::Pause;
 pub(crate) use self::slots::SlotId;
 pub(crate) use self::time::Time;
 pub(crate) use self::totals::Totals;
-pub(crate) use self::waiters::WaiterId;
+pub(crate) use self::waiters::{WaiterId, Waiters};
 
 /// Everything the lock protects. `T` is what is pooled, `E` what is told when a dial fails.
 #[derive(Debug)]
@@ -185,6 +184,13 @@ pub(crate) struct Counts {
     pub(crate) closed: bool,
 }
 
+impl Counts {
+    /// Connections that are too many since the pool was made smaller; what is being closed is on its way already.
+    pub(crate) fn surplus(&self) -> usize {
+        (self.idle + self.in_use + self.connecting).saturating_sub(self.max_size)
+    }
+}
+
 // A caller comes.
 impl<T, E: Clone> State<T, E> {
     /// `periods` are those of the checks that run while a connection is idle.
@@ -304,6 +310,11 @@ impl<T, E: Clone> State<T, E> {
     /// A checkout ran into its deadline.
     pub(crate) fn timed_out(&mut self) {
         self.totals.timed_out += 1;
+    }
+
+    /// Somebody was told that too many wait, without having asked here.
+    pub(crate) fn refused(&mut self) {
+        self.totals.refused += 1;
     }
 
     /// A connection was handed out and not used after all.

@@ -15,7 +15,7 @@ impl SlotId {
     }
 
     #[cfg(test)]
-    pub(super) fn from_index(index: usize) -> Self {
+    pub(crate) fn from_index(index: usize) -> Self {
         Self(index as u32)
     }
 }

@@ -2,8 +2,8 @@
 
 use std::task::Waker;
 
-use super::Grant;
 use super::time::Time;
+use super::{Grant, Wakers};
 
 /// A place in the queue, or what was granted to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,7 +15,7 @@ pub(crate) struct WaiterId {
 
 #[cfg(test)]
 impl WaiterId {
-    pub(super) fn ticket(self) -> u64 {
+    pub(crate) fn ticket(self) -> u64 {
         self.ticket
     }
 }
@@ -37,7 +37,7 @@ struct Waiter<T, E> {
 
 /// Queued waiters in order of their tickets, threaded by index, so that any can leave at once.
 #[derive(Debug)]
-pub(super) struct Waiters<T, E> {
+pub(crate) struct Waiters<T, E> {
     waiters: Vec<Option<Waiter<T, E>>>,
     free: Vec<u32>,
     first: u32,
@@ -50,7 +50,7 @@ pub(super) struct Waiters<T, E> {
 }
 
 impl<T, E> Waiters<T, E> {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             waiters: Vec::new(),
             free: Vec::new(),
@@ -65,17 +65,17 @@ impl<T, E> Waiters<T, E> {
 
     /// Waiters who have been granted nothing yet.
     #[inline]
-    pub(super) fn queued(&self) -> usize {
+    pub(crate) fn queued(&self) -> usize {
         self.queued
     }
 
     #[inline]
-    pub(super) fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.queued == 0
     }
 
     /// Joins at the end, or, with the place of a former wait, where that place was.
-    pub(super) fn join(
+    pub(crate) fn join(
         &mut self,
         former: Option<WaiterId>,
         deadline: Time,
@@ -123,11 +123,11 @@ impl<T, E> Waiters<T, E> {
 
     /// Takes the oldest whose deadline has not passed, gives it `grant` and answers with its waker; the expired ones
     /// before it leave the queue, to be woken too.
-    pub(super) fn grant_oldest(
+    pub(crate) fn grant_oldest(
         &mut self,
         now: Time,
         grant: Grant<T, E>,
-        woken: &mut super::Wakers,
+        woken: &mut Wakers,
     ) -> Result<(), Grant<T, E>> {
         while self.first != NONE {
             let index = self.first;
@@ -146,7 +146,7 @@ impl<T, E> Waiters<T, E> {
 
     /// What the waiter was granted, upon which its place is gone. If nothing yet, `Err` says whether the waker is
     /// still the right one.
-    pub(super) fn collect(&mut self, id: WaiterId, waker: &Waker) -> Result<Grant<T, E>, bool> {
+    pub(crate) fn collect(&mut self, id: WaiterId, waker: &Waker) -> Result<Grant<T, E>, bool> {
         let waiter = self.at(id.index);
         debug_assert_eq!(waiter.ticket, id.ticket);
         match waiter.grant.take() {
@@ -162,13 +162,13 @@ impl<T, E> Waiters<T, E> {
     }
 
     /// Exchanges the waker of one that is still queued; the other is to be dropped outside the lock.
-    pub(super) fn renew(&mut self, id: WaiterId, waker: Waker) -> Option<Waker> {
+    pub(crate) fn renew(&mut self, id: WaiterId, waker: Waker) -> Option<Waker> {
         self.at(id.index).waker.replace(waker)
     }
 
     /// Leaves; answers with what had been granted, which is now somebody else's, and with the waker, which is to be
     /// dropped outside the lock.
-    pub(super) fn leave(&mut self, id: WaiterId) -> (Option<Grant<T, E>>, Option<Waker>) {
+    pub(crate) fn leave(&mut self, id: WaiterId) -> (Option<Grant<T, E>>, Option<Waker>) {
         debug_assert_eq!(self.at(id.index).ticket, id.ticket);
         if self.at(id.index).grant.is_none() {
             self.unlink(id.index);
@@ -179,7 +179,7 @@ impl<T, E> Waiters<T, E> {
 
     /// Tickets and deadlines of the queue, oldest first.
     #[cfg(test)]
-    pub(super) fn queue(&mut self) -> Vec<(u64, Time)> {
+    pub(crate) fn queue(&mut self) -> Vec<(u64, Time)> {
         let mut queue = Vec::new();
         let mut index = self.first;
         while index != NONE {
