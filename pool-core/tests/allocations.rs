@@ -5,7 +5,7 @@ use std::future::Future;
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 
-use pool_core::{Manager, Order, Pool};
+use pool_core::{Capacity, Manager, Order, Pool, Share, SharedPool};
 
 struct Trivial;
 
@@ -121,6 +121,54 @@ fn neither_do_they_under_the_eyes_of_the_observers_that_come_with_the_pool() {
         for _ in 0..1_000 {
             drop(ready(pool.checkout()).unwrap());
             drop(pool.try_checkout().unwrap());
+        }
+    });
+    assert_eq!(counted.count_total, 0);
+}
+
+struct Lines;
+
+impl Manager for Lines {
+    type Connection = Capacity;
+    type Error = Infallible;
+
+    async fn connect(&self) -> Result<Capacity, Infallible> {
+        Ok(Capacity::new(100))
+    }
+
+    fn is_dropped(&self, _: &mut Capacity) -> bool {
+        false
+    }
+}
+
+impl Share for Lines {
+    type Handle = u64;
+
+    fn share(&self, _: &Capacity) -> u64 {
+        7
+    }
+
+    fn capacity<'c>(&self, line: &'c Capacity) -> &'c Capacity {
+        line
+    }
+}
+
+#[test]
+fn a_lease_on_an_open_connection_allocates_nothing() {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    let pool = Pool::builder(Lines)
+        .runtime(runtime.handle().clone())
+        .build()
+        .unwrap();
+    let pool = SharedPool::new(pool);
+    let _held = runtime.block_on(pool.lease()).unwrap();
+    let counted = allocation_counter::measure(|| {
+        for _ in 0..1_000 {
+            let leases = (ready(pool.lease()).unwrap(), pool.try_lease().unwrap());
+            drop(leases);
         }
     });
     assert_eq!(counted.count_total, 0);

@@ -17,8 +17,9 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::time::{Duration, Instant};
 
 use pool_core::{
-    Builder, Capacity, CheckoutError, ConnectError, Dropped, Lease, Leased, Manager,
-    OnConnectError, Pool, Recycle, Share, SharedPool, SharedStatus, Spread, TryCheckoutError,
+    Builder, Capacity, Check, CheckoutError, CloseReason, ConnectError, Dropped, Event, Lease,
+    Leased, Manager, Observer, OnConnectError, Pool, Recycle, Share, SharedPool, SharedStatus,
+    Spread, TryCheckoutError, Unhealthy,
 };
 use support::{GATES, Gate, Peer, Refused, SECOND, Scripted, Socket, poll, settle, silence_panics};
 
@@ -835,6 +836,179 @@ async fn two_layers_share_one_pool() {
     drop(got(&mut caller));
     assert_nobody_left(&pool);
     assert_nobody_left(&other);
+}
+
+// --- what an operator does to it
+
+#[tokio::test(start_paused = true)]
+async fn a_paused_pool_gives_no_lease_and_serves_those_who_wait_when_it_goes_on() {
+    let pool = shared(3, |builder| builder.max_size(1));
+    let held = leases(&pool, 1).await;
+    pool.pool().pause();
+    // There is room, on the only connection there may be.
+    let mut callers = [waiting(&pool), waiting(&pool)];
+    assert!(matches!(pool.try_lease(), Err(TryCheckoutError::Empty(_))));
+    tokio::time::sleep(SECOND).await;
+    assert!(poll(&mut callers[0]).is_pending());
+    pool.pool().resume();
+    settle().await;
+    for caller in &mut callers {
+        assert_eq!(got(caller).number, 1);
+    }
+    drop(held);
+    settle().await;
+    assert_nobody_left(&pool);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pool_made_smaller_parts_with_as_many_as_are_too_many() {
+    let pool = SharedPool::builder(lines(2, |builder| builder.max_size(3)))
+        .spread(Spread::LeastLoaded)
+        .build()
+        .unwrap();
+    let mut held = leases(&pool, 6).await;
+    held.sort_by_key(|lease| lease.number);
+    for index in [5, 3, 1] {
+        held.remove(index);
+    }
+    assert_eq!(load(&held), [(1, 1), (2, 1), (3, 1)].into());
+    pool.pool().resize(2);
+    held.extend(leases(&pool, 2).await);
+    assert_eq!(load(&held), [(1, 1), (2, 2), (3, 2)].into());
+    assert_eq!((pool.status().draining, pool.status().capacity), (1, 4));
+    held.retain(|lease| lease.number != 1);
+    assert_eq!((peer(&pool).open(), pool.status().draining), (2, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pool_made_larger_serves_those_who_wait() {
+    let pool = shared(1, |builder| builder.max_size(1));
+    let mut held = leases(&pool, 1).await;
+    let callers: Vec<_> = (0..4).map(|_| waiting(&pool)).collect();
+    pool.pool().resize(5);
+    for caller in callers {
+        held.push(caller.await.unwrap());
+    }
+    assert_eq!(load(&held).len(), 5);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_that_is_retired_takes_no_lease_though_it_has_room() {
+    let pool = shared(3, |builder| builder);
+    let held = leases(&pool, 1).await;
+    pool.pool().retire_all();
+    assert_eq!(pool.lease().await.unwrap().number, 2);
+    assert_eq!(peer(&pool).open(), 2);
+    drop(held);
+    assert_eq!(peer(&pool).open(), 1);
+    assert_eq!(pool.pool().metrics().closed_for(CloseReason::Retired), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn with_a_limit_of_uses_a_connection_serves_those_who_wait_for_it_and_then_no_more() {
+    let pool = shared(3, |builder| builder.max_uses(1));
+    let mut callers = [waiting(&pool), waiting(&pool)];
+    settle().await;
+    let held = [got(&mut callers[0]), got(&mut callers[1])];
+    assert_eq!(load(&held), [(1, 2)].into());
+    assert_eq!(pool.lease().await.unwrap().number, 2);
+    assert_eq!(peer(&pool).open(), 1, "it is closed after its use");
+}
+
+#[tokio::test(start_paused = true)]
+async fn more_callers_than_may_wait_are_refused_at_once() {
+    let pool = shared(2, |builder| builder.max_size(1).max_waiters(1));
+    // Whom the pool can serve waits for nobody.
+    let mut callers = [waiting(&pool), waiting(&pool)];
+    settle().await;
+    let held = [got(&mut callers[0]), got(&mut callers[1])];
+    let mut caller = waiting(&pool);
+    let Err(CheckoutError::TooManyWaiters(status)) = pool.lease().await else {
+        panic!("one too many waits");
+    };
+    assert_eq!((status.waiting, status.in_use), (1, 1));
+    assert_eq!(pool.pool().metrics().refused, 1);
+    drop(held);
+    drop(got(&mut caller));
+    settle().await;
+    assert_nobody_left(&pool);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pool_that_is_drained_waits_for_the_last_lease() {
+    let pool = shared(2, |builder| builder);
+    let held = leases(&pool, 2).await;
+    let drains = tokio::spawn({
+        let pool = pool.pool().clone();
+        async move { pool.drain(60 * SECOND).await }
+    });
+    tokio::time::sleep(SECOND).await;
+    assert!(!drains.is_finished());
+    drop(held);
+    assert!(drains.await.unwrap().is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_totals_tell_what_drained_and_what_was_retired() {
+    let pool = shared(1, |builder| builder);
+    let held = leases(&pool, 2).await;
+    manager(&pool).capacity_of(1).drain();
+    Leased::retire(&held[1]);
+    drop(held);
+    drop(leases(&pool, 1).await);
+    // Also while it is idle.
+    manager(&pool).capacity_of(3).drain();
+    let metrics = pool.pool().metrics();
+    assert_eq!(metrics.closed_for(CloseReason::Drained), 2);
+    assert_eq!(metrics.closed_for(CloseReason::Discarded), 1);
+    assert_eq!(metrics.closed(), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_that_is_shared_for_long_is_no_leak() {
+    #[derive(Clone, Default)]
+    struct Warnings(Arc<AtomicUsize>);
+    impl Observer for Warnings {
+        fn observe(&self, _: &str, event: &Event) {
+            if matches!(event, Event::HeldTooLong { .. }) {
+                self.0.fetch_add(1, Ordering::SeqCst);
+            }
+        }
+    }
+    let warnings = Warnings::default();
+    let pool = shared(2, |builder| {
+        builder.leak_warning(SECOND).observer(warnings.clone())
+    });
+    let held = leases(&pool, 2).await;
+    tokio::time::sleep(60 * SECOND).await;
+    assert_eq!(warnings.0.load(Ordering::SeqCst), 0);
+    // Of one who holds a connection for himself, there is.
+    let _alone = pool.pool().checkout().await.unwrap();
+    tokio::time::sleep(60 * SECOND).await;
+    assert_eq!(warnings.0.load(Ordering::SeqCst), 1);
+    drop(held);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_is_checked_when_it_is_opened_and_not_for_each_lease() {
+    let asked = Arc::new(AtomicUsize::new(0));
+    let check = {
+        let asked = Arc::clone(&asked);
+        Check::sync(move |line: &mut Line, _| {
+            asked.fetch_add(1, Ordering::SeqCst);
+            match line.socket.number {
+                1 => Err(Unhealthy::new("the first is bad")),
+                _ => Ok(()),
+            }
+        })
+    };
+    let pool = shared(3, |builder| builder.check(check.at_checkout()));
+    let held = leases(&pool, 3).await;
+    assert_eq!(load(&held), [(2, 3)].into());
+    assert_eq!(asked.load(Ordering::SeqCst), 2);
+    drop(held);
+    assert_eq!(pool.lease().await.unwrap().number, 2);
+    assert_eq!(asked.load(Ordering::SeqCst), 3);
 }
 
 // --- errors
