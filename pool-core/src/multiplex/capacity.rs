@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// The cell in which a connection publishes how many leases it carries at once.
 ///
-/// The connection owns it, and whoever drives the connection has a clone, which is the same cell. The layer is told of
+/// There is one for each connection, which owns it; whoever drives the connection has a clone, the same cell. The layer is told of
 /// every change on the spot: callers who wait are served without any other traffic. Legal on any thread, with or
 /// without a runtime; not from inside a lock that a waker may want.
 ///

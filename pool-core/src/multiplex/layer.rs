@@ -8,6 +8,7 @@ use tokio::sync::Notify;
 
 use crate::error::{CheckoutError, CheckoutTimeout};
 use crate::event::Event;
+use crate::manager::Manager;
 use crate::multiplex::capacity::Listen;
 use crate::multiplex::opening::Opening;
 use crate::multiplex::state::{Admission, Carrier, Effects, Limits, Parted, State};
@@ -18,10 +19,11 @@ use crate::shared::{Shared, caught};
 use crate::state::{Grant, SlotId, Time, WaiterId};
 use crate::status::Status;
 
-type LayerState<M> = State<Arc<Open<M>>, CheckoutError<<M as crate::Manager>::Error>>;
-pub(super) type Owed<M> = Effects<Arc<Open<M>>, CheckoutError<<M as crate::Manager>::Error>>;
-
-pub(super) type Granted<M> = Grant<Arc<Open<M>>, CheckoutError<<M as crate::Manager>::Error>>;
+/// What a caller is told when no connection can be opened.
+type Failure<M> = CheckoutError<<M as Manager>::Error>;
+type LayerState<M> = State<Arc<Open<M>>, Failure<M>>;
+pub(super) type Owed<M> = Effects<Arc<Open<M>>, Failure<M>>;
+pub(super) type Granted<M> = Grant<Arc<Open<M>>, Failure<M>>;
 
 pub(super) struct Layer<M: Share> {
     pub(super) pool: Arc<Shared<M>>,
@@ -212,12 +214,15 @@ impl<M: Share> Carrier for Arc<Open<M>> {
         let now = pool.clock.coarse();
         let state = pool.lock();
         let counts = state.counts();
-        match state.unfit(lease.slot(), now) {
+        let goes = match state.unfit(lease.slot(), now) {
             // As many as are too many, and not all of them because one is.
-            Some(CloseReason::Resized) if counts.surplus() <= others => Admission::Yes,
-            Some(_) => Admission::Never,
-            None if counts.paused => Admission::NotNow,
-            None => Admission::Yes,
+            Some(CloseReason::Resized) => counts.surplus() > others,
+            reason => reason.is_some(),
+        };
+        match (goes, counts.paused) {
+            (true, _) => Admission::Never,
+            (false, true) => Admission::NotNow,
+            (false, false) => Admission::Yes,
         }
     }
 }

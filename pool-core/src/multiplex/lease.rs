@@ -11,13 +11,14 @@ use pin_project_lite::pin_project;
 
 use crate::clock::Sleep;
 use crate::error::CheckoutError;
+use crate::manager::Manager;
 use crate::multiplex::Share;
 use crate::multiplex::layer::{Granted, Layer};
 use crate::multiplex::leased::Leased;
 use crate::shared::caught;
 use crate::state::{Grant, Time, WaiterId};
 
-type Outcome<M> = Result<Leased<M>, CheckoutError<<M as crate::Manager>::Error>>;
+type Outcome<M> = Result<Leased<M>, CheckoutError<<M as Manager>::Error>>;
 
 pin_project! {
     /// The future of [`SharedPool::lease`](crate::SharedPool::lease); it does not keep the pool open.

@@ -9,13 +9,14 @@ use std::time::Duration;
 
 use crate::checkout::CheckoutOwned;
 use crate::error::{CheckoutError, ConnectError, ConnectFailure};
+use crate::manager::Manager;
 use crate::multiplex::Share;
 use crate::multiplex::layer::{Layer, Owed};
 use crate::pooled::OwnedPooled;
 use crate::reason::CloseReason;
 use crate::shared::caught;
 
-type Outcome<M> = Result<OwnedPooled<M>, CheckoutError<<M as crate::Manager>::Error>>;
+type Outcome<M> = Result<OwnedPooled<M>, CheckoutError<<M as Manager>::Error>>;
 
 /// An opening that the state counts. Dropped before it is over, it tells whoever waits that there will be none.
 pub(super) struct Opening<M: Share> {
@@ -58,20 +59,21 @@ impl<M: Share> Opening<M> {
     async fn wait(self, mut checkout: Pin<Box<CheckoutOwned<M>>>) {
         let layer = Arc::clone(&self.layer);
         let outcome = loop {
-            // Made before the question: what becomes surplus after it calls.
+            // Made before the look: whatever happens after it calls.
             let mut surplus = pin!(layer.surplus.notified());
             let mut changed = pin!(layer.pool.changed.notified());
+            // A pool that was resumed has room where nobody knocks.
+            layer.update(|state, now, effects| state.look_again(now, effects));
             if layer.lock().end_surplus() {
                 // A dial that was started for it goes on, and its connection lies idle.
                 return self.unwanted();
             }
             let outcome = poll_fn(|cx| match poll(checkout.as_mut(), cx) {
                 Poll::Ready(outcome) => Poll::Ready(Some(outcome)),
-                // Both are asked, so that both call.
                 Poll::Pending => {
-                    match surplus.as_mut().poll(cx).is_ready()
-                        | changed.as_mut().poll(cx).is_ready()
-                    {
+                    // Both are asked, so that both call.
+                    let called = [surplus.as_mut().poll(cx), changed.as_mut().poll(cx)];
+                    match called.contains(&Poll::Ready(())) {
                         true => Poll::Ready(None),
                         false => Poll::Pending,
                     }
@@ -80,8 +82,6 @@ impl<M: Share> Opening<M> {
             if let Some(outcome) = outcome.await {
                 break outcome;
             }
-            // A pool that was resumed has room where nobody knocks.
-            layer.update(|state, now, effects| state.look_again(now, effects));
         };
         let effects = self.end(outcome);
         layer.perform(effects);

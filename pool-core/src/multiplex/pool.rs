@@ -20,7 +20,8 @@ use crate::pool::Pool;
 /// It asks the pool underneath for a connection when all that are open are full, holds it while somebody has a lease on
 /// it, and gives it back with the last one. Every limit of the pool holds: its `max_size` counts connections, and a
 /// connection past its lifetime takes no further lease. Those who want a connection to themselves ask
-/// [`pool`](Self::pool), and wait in the same queue as this one does.
+/// [`pool`](Self::pool), and wait in the same queue as this one does. To the pool's observers and totals, a checkout is a
+/// connection taken out for its leases, and one asked for in vain, as a lease was free before, a cancelled one.
 ///
 /// # Drop
 ///
