@@ -21,7 +21,7 @@ use pool_core::{
     Leased, Manager, Observer, OnConnectError, Pool, Recycle, Share, SharedPool, SharedStatus,
     Spread, TryCheckoutError, Unhealthy,
 };
-use support::{GATES, Gate, Peer, Refused, SECOND, Scripted, Socket, poll, settle, silence_panics};
+use support::{Gate, Peer, SECOND, Scripted, ScriptedError, Socket, poll, settle, silence_panics};
 
 /// A socket that carries several users, who are counted.
 struct Line {
@@ -69,7 +69,7 @@ struct Lines {
 impl Lines {
     fn carrying(users: usize) -> Self {
         Self {
-            scripted: Scripted::default(),
+            scripted: Scripted::new(),
             carries: AtomicUsize::new(users),
             born_draining: AtomicBool::new(false),
             share_panics: AtomicBool::new(false),
@@ -80,8 +80,8 @@ impl Lines {
         }
     }
 
-    fn peer(&self) -> &Arc<Peer> {
-        &self.scripted.peer
+    fn peer(&self) -> &Peer {
+        self.scripted.peer()
     }
 
     fn wire(&self, number: usize) -> Arc<Wire> {
@@ -102,9 +102,9 @@ impl Lines {
 
 impl Manager for Lines {
     type Connection = Line;
-    type Error = Refused;
+    type Error = ScriptedError;
 
-    async fn connect(&self) -> Result<Line, Refused> {
+    async fn connect(&self) -> Result<Line, ScriptedError> {
         let socket = self.scripted.connect().await?;
         let wire = Arc::new(Wire {
             capacity: Capacity::new(self.carries.load(Ordering::SeqCst)),
@@ -115,7 +115,7 @@ impl Manager for Lines {
             wire.capacity.drain();
         }
         let mut wires = self.wires.lock().unwrap();
-        wires.insert(socket.number, Arc::clone(&wire));
+        wires.insert(socket.number(), Arc::clone(&wire));
         Ok(Line { socket, wire })
     }
 
@@ -140,7 +140,7 @@ impl Manager for Lines {
         self.scripted.recycle(&mut line.socket)
     }
 
-    async fn reset(&self, line: &mut Line) -> Result<(), Refused> {
+    async fn reset(&self, line: &mut Line) -> Result<(), ScriptedError> {
         self.scripted.reset(&mut line.socket).await
     }
 
@@ -148,7 +148,7 @@ impl Manager for Lines {
         self.scripted.close(line.socket).await;
     }
 
-    fn is_permanent(&self, error: &Refused) -> bool {
+    fn is_permanent(&self, error: &ScriptedError) -> bool {
         self.scripted.is_permanent(error)
     }
 }
@@ -165,7 +165,7 @@ impl Share for Lines {
         let users = line.wire.users.fetch_add(1, Ordering::SeqCst) + 1;
         line.wire.most_users.fetch_max(users, Ordering::SeqCst);
         User {
-            number: line.socket.number,
+            number: line.socket.number(),
             wire: Arc::clone(&line.wire),
             last_words: None,
         }
@@ -198,7 +198,7 @@ fn manager(pool: &SharedPool<Lines>) -> &Lines {
     pool.pool().manager()
 }
 
-fn peer(pool: &SharedPool<Lines>) -> &Arc<Peer> {
+fn peer(pool: &SharedPool<Lines>) -> &Peer {
     manager(pool).peer()
 }
 
@@ -257,8 +257,8 @@ fn assert_nobody_left(pool: &SharedPool<Lines>) {
 async fn assert_whole(pool: SharedPool<Lines>, what: &str) {
     let manager = manager(&pool);
     manager.scripted.connects([Gate::Ok]);
-    *manager.scripted.reset.lock().unwrap() = Gate::Ok;
-    *manager.scripted.close.lock().unwrap() = Gate::Ok;
+    manager.scripted.resets(Gate::Ok);
+    manager.scripted.closes(Gate::Ok);
     manager.share_panics.store(false, Ordering::SeqCst);
     manager.capacity_panics.store(false, Ordering::SeqCst);
     // Longer than every limit: whatever hangs is given up by then.
@@ -276,11 +276,8 @@ async fn assert_whole(pool: SharedPool<Lines>, what: &str) {
         "{what}: {:?}",
         load(&all)
     );
-    let peer = Arc::clone(peer(&pool));
-    assert!(
-        peer.most_open.load(Ordering::SeqCst) <= max_size,
-        "{what}: too many at once"
-    );
+    let peer = peer(&pool).clone();
+    assert!(peer.most_open() <= max_size, "{what}: too many at once");
     drop(all);
     settle().await;
     assert_nobody_left(&pool);
@@ -778,7 +775,7 @@ async fn one_past_its_lifetime_makes_room_for_those_who_wait() {
     held.pop();
     settle().await;
     assert_eq!(got(&mut caller).number, 2);
-    assert_eq!(peer(&pool).most_open.load(Ordering::SeqCst), 1);
+    assert_eq!(peer(&pool).most_open(), 1);
 }
 
 #[tokio::test(start_paused = true)]
@@ -828,7 +825,7 @@ async fn a_closed_pool_tells_those_who_wait_and_leaves_the_leases_alone() {
 #[tokio::test(start_paused = true)]
 async fn the_last_handle_closes_the_pool_and_a_lease_does_not_hold_it_open() {
     let pool = shared(1, |builder| builder.max_size(1));
-    let peer = Arc::clone(peer(&pool));
+    let peer = peer(&pool).clone();
     let held = pool.lease().await.unwrap();
     let mut caller = waiting(&pool);
     let exclusive = pool.pool().clone();
@@ -1018,7 +1015,7 @@ async fn a_connection_is_checked_when_it_is_opened_and_not_for_each_lease() {
         let asked = Arc::clone(&asked);
         Check::sync(move |line: &mut Line, _| {
             asked.fetch_add(1, Ordering::SeqCst);
-            match line.socket.number {
+            match line.socket.number() {
                 1 => Err(Unhealthy::new("the first is bad")),
                 _ => Ok(()),
             }
@@ -1088,7 +1085,7 @@ async fn a_failed_dial_is_told_to_all_who_wait_if_that_was_asked_for() {
         });
         let scripted = &manager(&pool).scripted;
         scripted.connects([Gate::Error]);
-        scripted.permanent.store(permanent, Ordering::SeqCst);
+        scripted.errors_are_permanent(permanent);
         let mut callers = [waiting(&pool), waiting(&pool), waiting(&pool)];
         settle().await;
         for caller in &mut callers {
@@ -1149,16 +1146,18 @@ async fn a_panic_of_the_manager_while_a_connection_is_opened_is_told_to_those_wh
             if idle {
                 drop(pool.lease().await.unwrap());
             }
-            let panics = match when_probed {
-                true => &manager(&pool).scripted.probe_panics,
-                false => &manager(&pool).capacity_panics,
+            let panics = |panics| match when_probed {
+                true => manager(&pool).scripted.panics_when_probed(panics),
+                false => manager(&pool)
+                    .capacity_panics
+                    .store(panics, Ordering::SeqCst),
             };
-            panics.store(true, Ordering::SeqCst);
+            panics(true);
             let Err(CheckoutError::Connect(failure)) = pool.lease().await else {
                 panic!("there is no connection to be had");
             };
             assert!(matches!(*failure.error, ConnectError::Panicked(_)));
-            panics.store(false, Ordering::SeqCst);
+            panics(false);
             assert_whole(pool, "after a panic in an opening").await;
         }
     }
@@ -1329,7 +1328,7 @@ fn a_lease_goes_home_on_any_thread_with_and_without_a_runtime() {
     std::thread::spawn(move || drop(held)).join().unwrap();
     assert_eq!(thread.join().unwrap().unwrap(), 1);
     let held = futures::executor::block_on(pool.lease()).unwrap();
-    let peer = Arc::clone(peer(&pool));
+    let peer = peer(&pool).clone();
     drop(runtime);
     // The pool has ended with its runtime; a lease has not.
     assert!(futures::executor::block_on(pool.lease()).is_err());
@@ -1442,7 +1441,7 @@ async fn a_thousand_callers_some_of_whom_leave_never_overload_a_connection() {
             most = most.max(wire.most_users.load(Ordering::SeqCst));
         }
         assert_eq!(most, 7, "as many as it carries, and never more");
-        assert_eq!(peer(&pool).most_open.load(Ordering::SeqCst), 4);
+        assert_eq!(peer(&pool).most_open(), 4);
         assert_whole(pool, "after a thousand callers").await;
     }
 }
@@ -1501,7 +1500,7 @@ async fn on_many_threads_no_connection_is_overloaded_and_no_lease_lost() {
         for wire in manager(&pool).wires.lock().unwrap().values() {
             assert!(wire.most_users.load(Ordering::SeqCst) <= 3);
         }
-        assert!(peer(&pool).most_open.load(Ordering::SeqCst) <= 3);
+        assert!(peer(&pool).most_open() <= 3);
         let started = Instant::now();
         while pool.status().connections.in_use + pool.status().connections.waiting > 0 {
             assert!(
@@ -1516,7 +1515,7 @@ async fn on_many_threads_no_connection_is_overloaded_and_no_lease_lost() {
         for _ in 0..9 {
             all.push(pool.lease().await.unwrap());
         }
-        let peer = Arc::clone(peer(&pool));
+        let peer = peer(&pool).clone();
         drop((all, pool));
         while peer.open() > 0 {
             assert!(started.elapsed() < Duration::from_secs(30));
@@ -1531,9 +1530,9 @@ async fn a_storm_of_leases_dropped_at_random_points_costs_no_capacity() {
     let pool = shared(3, |builder| builder.max_size(2));
     let scripted = &manager(&pool).scripted;
     scripted.connects([Gate::Slow]);
-    *scripted.recycle.lock().unwrap() = Recycle::Reset;
-    *scripted.reset.lock().unwrap() = Gate::Slow;
-    *scripted.close.lock().unwrap() = Gate::Slow;
+    scripted.recycles(Recycle::Reset);
+    scripted.resets(Gate::Slow);
+    scripted.closes(Gate::Slow);
     let mut random = Random(1);
     let mut callers = Vec::new();
     let mut held = Vec::new();
@@ -1607,16 +1606,16 @@ async fn visit_cancelled_after(pool: &SharedPool<Lines>, polls: usize) -> bool {
 async fn whatever_a_manager_does_and_wherever_a_caller_goes_nothing_is_lost() {
     silence_panics();
     let mut cancelled = 0;
-    for connect in GATES {
-        for check_in in GATES {
+    for connect in Gate::ALL {
+        for check_in in Gate::ALL {
             for carries in [1, 2] {
                 for polls in 0.. {
                     let pool = shared(carries, |builder| builder.max_size(2));
                     let scripted = &manager(&pool).scripted;
                     scripted.connects([connect]);
-                    *scripted.recycle.lock().unwrap() = Recycle::Reset;
-                    *scripted.reset.lock().unwrap() = check_in;
-                    *scripted.close.lock().unwrap() = check_in;
+                    scripted.recycles(Recycle::Reset);
+                    scripted.resets(check_in);
+                    scripted.closes(check_in);
                     let over = visit_cancelled_after(&pool, polls).await;
                     cancelled += usize::from(!over);
                     let what = format!(
