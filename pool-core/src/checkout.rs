@@ -21,6 +21,7 @@ use crate::pooled::{OwnedPooled, Pooled};
 use crate::reason::CloseReason;
 use crate::shared::{Shared, caught};
 use crate::state::{Grant, Lent, Time, WaiterId};
+use crate::tasks::unless;
 use crate::watch::Live;
 
 type Granted<M> = Grant<Live<<M as Manager>::Connection>, Arc<ConnectError<<M as Manager>::Error>>>;
@@ -106,6 +107,8 @@ struct Waiter<M: Manager, H: Borrow<Arc<Shared<M>>>> {
     /// When the checkout left the hot path; at the start of time if it has not.
     begun: Time,
     queued: bool,
+    /// It was queued at some time.
+    waited: bool,
     manager: PhantomData<fn() -> M>,
 }
 
@@ -226,6 +229,7 @@ impl<M: Manager, H: Borrow<Arc<Shared<M>>> + Clone> Acquire<M, H> {
             place: None,
             begun: Time::START,
             queued: false,
+            waited: false,
             manager: PhantomData,
         };
         Self {
@@ -262,8 +266,10 @@ impl<M: Manager, H: Borrow<Arc<Shared<M>>> + Clone> Acquire<M, H> {
                 // The checks' timers are the pool's; the caller's executor may not be tokio's.
                 let runtime = this.waiter.shared().runtime.clone();
                 let _entered = runtime.enter();
-                let Poll::Ready(passed) = checking.as_mut().poll(cx) else {
-                    break;
+                let passed = match caught(|| checking.as_mut().poll(cx)) {
+                    Some(Poll::Ready(passed)) => passed,
+                    Some(Poll::Pending) => break,
+                    None => return Poll::Ready(Err(self.end_with_runtime())),
                 };
                 *this.checking = None;
                 match passed {
@@ -282,23 +288,24 @@ impl<M: Manager, H: Borrow<Arc<Shared<M>>> + Clone> Acquire<M, H> {
             } else {
                 // Cloned before the lock is taken: a waker is the user's.
                 let (former, waker) = (this.waiter.place, cx.waker().clone());
-                let deadline = this.waiter.deadline(*this.limit);
+                let (waited, deadline) = (this.waiter.waited, this.waiter.deadline(*this.limit));
                 let shared = this.waiter.shared();
                 let answer = shared.update(|state, now, effects| {
-                    state.request(former, deadline, waker, now, effects)
+                    state.request(former, waited, deadline, waker, now, effects)
                 });
                 match answer {
                     Err(grant) => grant,
                     Ok(place) => {
-                        if former.is_none() {
+                        if !waited {
                             shared.tell(|| Event::Waiting {
                                 waiting: shared.status().waiting,
                             });
                         }
                         this.waiter.place = Some(place);
                         this.waiter.queued = true;
+                        this.waiter.waited = true;
                         if *this.limit == Some(Duration::ZERO) {
-                            return Poll::Ready(Err(self.time_out()));
+                            return Poll::Ready(Err(self.time_out(0)));
                         }
                         // Whatever is granted from here on wakes the waker that the place now has.
                         break;
@@ -322,16 +329,20 @@ impl<M: Manager, H: Borrow<Arc<Shared<M>>> + Clone> Acquire<M, H> {
         };
         match caught(|| sleep.poll(cx)) {
             Some(Poll::Pending) => Poll::Pending,
-            Some(Poll::Ready(())) => Poll::Ready(Err(self.time_out())),
-            // A timer panics when its runtime ends, which a caller on another executor may be in the middle of. The pool
-            // is closed by the tasks that end with it.
-            None => {
-                *this.checking = None;
-                this.waiter.leave();
-                this.waiter.finish(event::Outcome::Closed);
-                Poll::Ready(Err(CheckoutError::Closed))
-            }
+            Some(Poll::Ready(())) => Poll::Ready(Err(self.time_out(0))),
+            None => Poll::Ready(Err(self.end_with_runtime())),
         }
+    }
+
+    /// A timer panics when its runtime ends, which a caller on another executor may be in the middle of. The pool is closed
+    /// by the tasks that end with it.
+    #[cold]
+    fn end_with_runtime(self: Pin<&mut Self>) -> CheckoutError<M::Error> {
+        let this = self.project();
+        *this.checking = None;
+        this.waiter.leave();
+        this.waiter.finish(event::Outcome::Closed);
+        CheckoutError::Closed
     }
 
     /// The end of the checkout, unless the connection is dead, then back to the place he had, or has to be checked.
@@ -345,7 +356,8 @@ impl<M: Manager, H: Borrow<Arc<Shared<M>>> + Clone> Acquire<M, H> {
                 CheckoutError::Connect(shared.failure(error, at)),
                 event::Outcome::Failed,
             ),
-            Grant::Expired => return Some(Err(self.time_out())),
+            // He has left the queue already, but that is where he was.
+            Grant::Expired => return Some(Err(self.time_out(1))),
             Grant::Refused => {
                 let status = shared.status();
                 shared.tell(|| Event::Refused { status });
@@ -369,12 +381,26 @@ impl<M: Manager, H: Borrow<Arc<Shared<M>>> + Clone> Acquire<M, H> {
         if !lease.vet() {
             return None;
         }
-        match lease.examine() {
+        let mut exam = lease.examine();
+        if let (Exam::Waits(due), Some(Duration::ZERO)) = (&exam, *this.limit) {
+            // Nobody waits here, for checks as little as for connections.
+            let info = lease.info();
+            exam = lease.judge_now(*due, &info);
+        }
+        match exam {
             Exam::Passed => Some(self.deliver(lease)),
             Exam::Refused => None,
             Exam::Waits(due) => {
                 let shared = Arc::clone(lease.shared());
-                *this.checking = Some(Box::pin(lease.rehome(shared).examined(due)));
+                // Should it not pass, he is where he would be had he queued at once.
+                let place = &mut this.waiter.place;
+                place.get_or_insert_with(|| shared.lock().reserve_place());
+                let stopped = shared.stopped();
+                let examined = lease.rehome(shared).examined(due);
+                *this.checking = Some(Box::pin(async move {
+                    // Whoever waits when the pool is closed is told at once.
+                    unless(stopped, examined).await.flatten()
+                }));
                 None
             }
         }
@@ -388,14 +414,13 @@ impl<M: Manager, H: Borrow<Arc<Shared<M>>> + Clone> Acquire<M, H> {
         lease
     }
 
-    fn time_out(self: Pin<&mut Self>) -> CheckoutError<M::Error> {
+    /// Ends it; `gone` if he was expelled from the queue.
+    fn time_out(self: Pin<&mut Self>, gone: usize) -> CheckoutError<M::Error> {
         let this = self.project();
         // One that is being checked is given up first, as it would be counted otherwise.
         *this.checking = None;
         let limit = this.limit.expect("only a checkout with a limit times out");
-        // Whoever expired in the queue has left it already, but that is where he was.
-        let was_queued = this.waiter.place.is_some() && !this.waiter.queued;
-        let timeout = this.waiter.shared().timed_out(limit, was_queued.into());
+        let timeout = this.waiter.shared().timed_out(limit, gone);
         this.waiter.leave();
         this.waiter.finish(event::Outcome::TimedOut);
         CheckoutError::Timeout(timeout)
@@ -471,7 +496,7 @@ impl<M: Manager, H: Borrow<Arc<Shared<M>>>> Waiter<M, H> {
     }
 
     fn tell_waited(&self, outcome: event::Outcome) {
-        if self.place.is_some() {
+        if self.waited {
             let shared = self.shared();
             shared.tell(|| Event::Waited {
                 wait: shared.clock.exact().since(self.begun),
@@ -486,6 +511,8 @@ impl<M: Manager, H: Borrow<Arc<Shared<M>>>> Waiter<M, H> {
         if let (true, Some(place)) = (std::mem::take(&mut self.queued), self.place) {
             self.shared()
                 .update(|state, now, effects| state.cancel(place, now, effects));
+        } else if self.waited {
+            self.shared().lock().cancelled();
         }
         self.tell_waited(event::Outcome::Cancelled);
     }

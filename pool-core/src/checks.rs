@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::clock;
 use crate::error::rounded;
-use crate::health::{Check, Condition, Judge, Unhealthy};
+use crate::health::{AtCheckout, Check, Judge, Unhealthy};
 use crate::pooled::ConnectionInfo;
 use crate::shared::caught;
 use crate::state::CheckSet;
@@ -33,7 +33,7 @@ impl<C: Send + 'static> Checks<C> {
         };
         Self {
             after_connect: all(&|check| check.when.after_connect),
-            at_checkout: all(&|check| check.when.at_checkout.is_some()),
+            at_checkout: all(&|check| check.when.at_checkout != AtCheckout::default()),
             at_checkin: all(&|check| check.when.at_checkin),
             asynchronous: all(&|check| matches!(check.judge, Judge::Async(_))),
             while_idle: (0..checks.len())
@@ -70,19 +70,19 @@ impl<C: Send + 'static> Checks<C> {
     pub(crate) fn at_checkout(
         &self,
         info: &ConnectionInfo,
-        is_unsure: impl FnOnce() -> bool,
+        mut is_unsure: impl FnMut() -> bool,
     ) -> CheckSet {
-        let mut is_unsure = Some(is_unsure);
         let mut unsure = None;
         let mut due = 0;
         for (bit, check) in self.checks.iter().enumerate() {
-            let runs = match check.when.at_checkout {
-                None => false,
-                Some(Condition::Always) => true,
-                Some(Condition::IdleFor(limit)) => info.idle_for > limit,
-                Some(Condition::Unsure) => *unsure
-                    .get_or_insert_with(|| is_unsure.take().is_some_and(|is_unsure| is_unsure())),
-            };
+            let AtCheckout {
+                always,
+                if_idle_for,
+                if_unsure,
+            } = check.when.at_checkout;
+            let runs = always
+                || if_idle_for.is_some_and(|limit| info.idle_for > limit)
+                || if_unsure && *unsure.get_or_insert_with(&mut is_unsure);
             due |= CheckSet::from(runs) << bit;
         }
         due

@@ -147,7 +147,7 @@ impl fmt::Display for Text {
 
 impl Error for Text {}
 
-/// A check and when it runs; without a *when* it never does.
+/// A check and when it runs; without a *when* it never does, and with several it runs at each of them.
 ///
 /// # Examples
 ///
@@ -184,16 +184,16 @@ type SyncCheck<C> = dyn Fn(&mut C, &ConnectionInfo) -> Result<(), Unhealthy> + S
 pub(crate) struct When {
     pub(crate) after_connect: bool,
     pub(crate) at_checkin: bool,
-    pub(crate) at_checkout: Option<Condition>,
+    pub(crate) at_checkout: AtCheckout,
     pub(crate) while_idle: Option<Duration>,
 }
 
-/// What a check at checkout depends on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Condition {
-    Always,
-    IdleFor(Duration),
-    Unsure,
+/// What a check at checkout depends on: any of these will do.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct AtCheckout {
+    pub(crate) always: bool,
+    pub(crate) if_idle_for: Option<Duration>,
+    pub(crate) if_unsure: bool,
 }
 
 /// How long a check may take unless it says otherwise.
@@ -216,7 +216,7 @@ impl<C: Send + 'static> Check<C> {
     /// }
     ///
     /// let check = Check::new(Fine).at_checkout();
-    /// assert!(format!("{check:?}").contains("at_checkout: Some(Always)"));
+    /// assert!(format!("{check:?}").contains("always: true"));
     /// ```
     pub fn new(check: impl HealthCheck<C>) -> Self {
         Self::judged_by(Judge::Async(Box::new(check)))
@@ -297,11 +297,11 @@ impl<C: Send + 'static> Check<C> {
     ///
     /// ```
     /// # let check = pool_core::Check::sync(|_: &mut u32, _| Ok(()));
-    /// assert!(format!("{:?}", check.at_checkout()).contains("Always"));
+    /// assert!(format!("{:?}", check.at_checkout()).contains("always: true"));
     /// ```
     #[must_use]
     pub fn at_checkout(mut self) -> Self {
-        self.when.at_checkout = Some(Condition::Always);
+        self.when.at_checkout.always = true;
         self
     }
 
@@ -313,11 +313,11 @@ impl<C: Send + 'static> Check<C> {
     /// # use std::time::Duration;
     /// # let check = pool_core::Check::sync(|_: &mut u32, _| Ok(()));
     /// let check = check.at_checkout_if_idle_for(Duration::from_secs(30));
-    /// assert!(format!("{check:?}").contains("IdleFor(30s)"));
+    /// assert!(format!("{check:?}").contains("if_idle_for: Some(30s)"));
     /// ```
     #[must_use]
     pub fn at_checkout_if_idle_for(mut self, limit: Duration) -> Self {
-        self.when.at_checkout = Some(Condition::IdleFor(limit));
+        self.when.at_checkout.if_idle_for = Some(limit);
         self
     }
 
@@ -328,11 +328,11 @@ impl<C: Send + 'static> Check<C> {
     ///
     /// ```
     /// # let check = pool_core::Check::sync(|_: &mut u32, _| Ok(()));
-    /// assert!(format!("{:?}", check.at_checkout_if_unsure()).contains("Unsure"));
+    /// assert!(format!("{:?}", check.at_checkout_if_unsure()).contains("if_unsure: true"));
     /// ```
     #[must_use]
     pub fn at_checkout_if_unsure(mut self) -> Self {
-        self.when.at_checkout = Some(Condition::Unsure);
+        self.when.at_checkout.if_unsure = true;
         self
     }
 
@@ -350,7 +350,8 @@ impl<C: Send + 'static> Check<C> {
         self
     }
 
-    /// Keepalive: runs on each connection that has been idle for that long, and again every so often.
+    /// Keepalive: runs on each connection that has been idle for that long, and again every so often. Each slot's period is
+    /// shorter by up to a tenth, so that connections made together are not checked together.
     ///
     /// It is not a use, so the idle time goes on. Needs [`Config::maintenance`](crate::Config::maintenance) to run without
     /// traffic.

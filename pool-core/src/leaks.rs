@@ -80,29 +80,29 @@ impl Leaks {
         })
     }
 
-    /// Those who have held a connection for too long and were not warned of, and when to look again, if anybody holds one.
-    pub(crate) fn overdue(&self, now: Time) -> (Vec<Event>, Option<Time>) {
-        let (mut events, mut next) = (Vec::new(), None::<Time>);
+    /// Somebody who has held a connection for too long and was not warned of, or else when to look again, if anybody holds
+    /// one. One at a time, as the warning must not come after the return.
+    pub(crate) fn overdue(&self, now: Time) -> Result<Event, Option<Time>> {
         let holders = &mut *self.lock();
-        for (&id, held) in &mut holders.by_connection {
-            let due = held.since.after(self.after);
-            if held.warned {
-                continue;
-            }
-            if due > now {
-                next = Some(next.map_or(due, |next| next.min(due)));
-                continue;
-            }
-            held.warned = true;
-            holders.watched -= 1;
-            events.push(Event::HeldTooLong {
-                id,
-                held: now.since(held.since),
-                place: held.place,
-                backtrace: held.backtrace.clone(),
-            });
+        let unwarned = holders.by_connection.iter_mut();
+        let Some((&id, held)) = unwarned
+            .filter(|(_, held)| !held.warned)
+            .min_by_key(|(_, held)| held.since)
+        else {
+            return Err(None);
+        };
+        let due = held.since.after(self.after);
+        if due > now {
+            return Err(Some(due));
         }
-        (events, next)
+        held.warned = true;
+        holders.watched -= 1;
+        Ok(Event::HeldTooLong {
+            id,
+            held: now.since(held.since),
+            place: held.place,
+            backtrace: held.backtrace.clone(),
+        })
     }
 
     /// Waits until there is somebody to watch.

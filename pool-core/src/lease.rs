@@ -24,6 +24,8 @@ pub(crate) struct Lease<M: Manager, H: Borrow<Arc<Shared<M>>>> {
     fault: Option<CloseReason>,
     /// Somebody wants to know when it comes home.
     announced: bool,
+    /// With no caller any more: it is cleaned or checked on its way home.
+    aside: bool,
 }
 
 impl<M: Manager, H: Borrow<Arc<Shared<M>>>> Lease<M, H> {
@@ -41,6 +43,7 @@ impl<M: Manager, H: Borrow<Arc<Shared<M>>>> Lease<M, H> {
             slot,
             fault: Some(fault),
             announced: false,
+            aside: false,
         }
     }
 
@@ -72,7 +75,7 @@ impl<M: Manager, H: Borrow<Arc<Shared<M>>>> Lease<M, H> {
         let now = shared.clock.coarse();
         let mut state = shared.lock();
         let stirred = shared.has_stirred(live);
-        if idle_limit.is_none() && state.check_in(self.slot, &mut self.live, now) {
+        if idle_limit.is_none() && !self.aside && state.check_in(self.slot, &mut self.live, now) {
             drop(state);
         } else {
             let mut effects = Effects::new();
@@ -84,6 +87,17 @@ impl<M: Manager, H: Borrow<Arc<Shared<M>>>> Lease<M, H> {
         if stirred {
             shared.inbox.tell(letter);
         }
+    }
+
+    /// As [`put_back`](Self::put_back), and asks the probe before.
+    pub(crate) fn put_back_if_alive(&mut self) -> Option<()> {
+        let shared = self.home.borrow();
+        let connection = &mut self.live.as_mut().expect(HELD).connection;
+        if shared.manager.is_dropped(connection) {
+            shared.note_dropped(self.slot, false);
+            return None;
+        }
+        self.put_back()
     }
 
     /// Puts an idle connection that was looked at back to where it was; one that was dropped stays here, and the answer is
@@ -113,6 +127,11 @@ impl<M: Manager, H: Borrow<Arc<Shared<M>>>> Lease<M, H> {
     /// Has it closed instead of kept.
     pub(crate) fn condemn(&mut self, reason: CloseReason) {
         self.fault = Some(reason);
+    }
+
+    /// Why it would not be kept if it came home now.
+    pub(crate) fn due(&self) -> Option<CloseReason> {
+        self.fault.or_else(|| self.shared().due(self.slot))
     }
 
     pub(crate) fn is_condemned(&self) -> bool {
@@ -192,6 +211,7 @@ impl<M: Manager, H: Borrow<Arc<Shared<M>>>> Lease<M, H> {
             slot: self.slot,
             fault: self.fault,
             announced: self.announced,
+            aside: self.aside,
         }
     }
 
@@ -220,7 +240,9 @@ impl<M: Manager, H: Borrow<Arc<Shared<M>>>> Lease<M, H> {
                 true => CloseReason::ResetFailed,
                 false => CloseReason::CheckFailed,
             };
-            let lease = Lease::unjudged(shared, self.slot, live, fault);
+            shared.lock().step_aside(self.slot);
+            let mut lease = Lease::unjudged(shared, self.slot, live, fault);
+            lease.aside = true;
             return tasks::homecoming::spawn(lease, reset);
         }
         if due != 0 {

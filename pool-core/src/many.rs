@@ -2,7 +2,7 @@
 
 use std::future::{Future, IntoFuture, poll_fn};
 use std::panic::Location;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
@@ -14,6 +14,7 @@ use crate::error::CheckoutError;
 use crate::manager::Manager;
 use crate::pooled::{OwnedPooled, Pooled};
 use crate::shared::Shared;
+use crate::tasks::unless;
 
 /// What [`Pool::checkout_many`](crate::Pool::checkout_many) returns: to be awaited.
 ///
@@ -117,26 +118,28 @@ impl<'a, M: Manager> CheckoutMany<'a, M> {
             limit,
             ..
         } = self;
-        let max_size = shared.status().max_size;
-        if wanted > max_size {
-            return Err(CheckoutError::TooMany { wanted, max_size });
-        }
         let begun = shared.clock.exact();
-        let Some(_turn) = shared.within(limit, shared.many.acquire()).await else {
-            return Err(CheckoutError::Timeout(
-                shared.timed_out(limit.unwrap_or_default(), 0),
-            ));
+        let taken = async {
+            let Some(_turn) = shared.within(limit, shared.many.acquire()).await else {
+                let limit = limit.unwrap_or_default();
+                return Err(CheckoutError::Timeout(shared.timed_out(limit, 0)));
+            };
+            let left = limit.map(|limit| limit.saturating_sub(shared.clock.exact().since(begun)));
+            join((0..wanted).map(|_| checkout(left)).collect()).await
         };
-        let left = limit.map(|limit| limit.saturating_sub(shared.clock.exact().since(begun)));
-        join((0..wanted).map(|_| checkout(left)).collect())
-            .await
-            .map_err(|error| match error {
-                CheckoutError::Timeout(mut timeout) => {
-                    timeout.waited = limit.unwrap_or(timeout.waited);
-                    CheckoutError::Timeout(timeout)
-                }
-                error => error,
-            })
+        // The pool may become too small meanwhile, and whoever can never be served must not hold on to what he has.
+        match unless(shrunk(shared, wanted), taken).await {
+            Some(Ok(guards)) => Ok(guards),
+            Some(Err(CheckoutError::Timeout(mut timeout))) => {
+                timeout.waited = limit.unwrap_or(timeout.waited);
+                Err(CheckoutError::Timeout(timeout))
+            }
+            Some(Err(error)) => Err(error),
+            None => Err(CheckoutError::TooMany {
+                wanted,
+                max_size: shared.status().max_size,
+            }),
+        }
     }
 }
 
@@ -164,6 +167,19 @@ fn limited_owned<M: Manager>(
     match limit {
         Some(limit) => checkout.timeout(limit),
         None => checkout.without_timeout(),
+    }
+}
+
+/// Ends when the pool may not have so many.
+async fn shrunk<M: Manager>(shared: &Arc<Shared<M>>, wanted: usize) {
+    loop {
+        let mut changed = pin!(shared.changed.notified());
+        // Before the look: a change between the two must not go unnoticed.
+        changed.as_mut().enable();
+        if wanted > shared.status().max_size {
+            return;
+        }
+        changed.await;
     }
 }
 

@@ -62,6 +62,10 @@ impl<M: Manager> Pool<M> {
 
     /// Changes [`Config::idle_timeout`](crate::Config::idle_timeout), also for what is idle already.
     ///
+    /// # Panics
+    ///
+    /// If the timeout is zero: to keep nothing idle is what [`Config::max_idle`](crate::Config::max_idle) is for.
+    ///
     /// # Examples
     ///
     /// ```
@@ -76,8 +80,13 @@ impl<M: Manager> Pool<M> {
     /// assert_eq!(pool.status().size(), 0);
     /// # Ok(()) }
     /// ```
+    #[track_caller]
     pub fn set_idle_timeout(&self, timeout: impl Into<Option<Duration>>) {
         let timeout = timeout.into();
+        assert!(
+            timeout != Some(Duration::ZERO),
+            "idle_timeout is zero: set it to None to keep idle connections"
+        );
         self.shared()
             .update(|state, _, effects| state.set_idle_timeout(timeout, effects));
     }
@@ -236,7 +245,7 @@ impl<M: Manager> Pool<M> {
         let idle = shared.lock().idle_connections();
         idle.into_iter()
             .filter_map(|(slot, id)| shared.take_out(slot, id, CloseReason::Dropped))
-            .filter_map(|mut lease| lease.put_back().is_none().then_some(()))
+            .filter_map(|mut lease| lease.put_back_if_alive().is_none().then_some(()))
             .count()
     }
 
@@ -244,7 +253,7 @@ impl<M: Manager> Pool<M> {
     ///
     /// # Errors
     ///
-    /// Gives the connection back if no slot is free or the pool is closed.
+    /// Gives the connection back if no slot is free, if it would not be kept, or if the pool is closed.
     ///
     /// # Examples
     ///

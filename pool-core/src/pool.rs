@@ -180,7 +180,8 @@ impl<M: Manager> Pool<M> {
     /// Takes `wanted` connections at once, all or none: two callers who each need several cannot each end up with half.
     ///
     /// Callers queue for this in order of arrival, and the one whose turn it is then waits for his connections among all
-    /// other callers. To be awaited; [`CheckoutMany::owned`] gives guards that do not borrow the pool.
+    /// other callers. Whoever waits for his turn is not in the queue yet; once it has come, each of his places counts as a
+    /// checkout of its own. To be awaited; [`CheckoutMany::owned`] gives guards that do not borrow the pool.
     ///
     /// # Errors
     ///

@@ -203,7 +203,7 @@ impl<'a, M: Manager> Pooled<'a, M> {
     /// ```
     #[must_use]
     pub fn is_due(guard: &Self) -> Option<CloseReason> {
-        guard.0.shared().unfit(guard.0.slot())
+        guard.0.due()
     }
 
     /// Closes this connection when the guard is dropped, and retires all that are older: what ails this one ails them.
@@ -383,7 +383,7 @@ impl<M: Manager> OwnedPooled<M> {
     /// ```
     #[must_use]
     pub fn is_due(guard: &Self) -> Option<CloseReason> {
-        guard.0.shared().unfit(guard.0.slot())
+        guard.0.due()
     }
 
     /// Closes this connection when the guard is dropped, and retires all that are older: what ails this one ails them.

@@ -333,7 +333,8 @@ impl<M: Manager> Shared<M> {
         id: u64,
         fault: CloseReason,
     ) -> Option<Lease<M, &Arc<Self>>> {
-        let live = self.lock().inspect(slot, id)?;
+        let now = self.clock.exact();
+        let live = self.lock().inspect(slot, id, now)?;
         Some(Lease::unjudged(self, slot, live, fault))
     }
 
@@ -497,20 +498,27 @@ impl<M: Manager> Shared<M> {
     }
 
     /// Why a connection in use would not be kept if it came home now.
-    pub(crate) fn unfit(&self, slot: SlotId) -> Option<CloseReason> {
-        self.lock().unfit(slot, self.clock.coarse())
+    pub(crate) fn due(&self, slot: SlotId) -> Option<CloseReason> {
+        self.lock().due(slot, self.clock.coarse())
     }
 
     /// The end of a checkout that took too long, `gone` of those who waited having left the queue already.
     pub(crate) fn timed_out(&self, limit: Duration, gone: usize) -> CheckoutTimeout<M::Error> {
+        self.lock().timed_out();
+        let timeout = self.timeout(limit, gone);
+        let status = timeout.status;
+        self.tell(|| Event::TimedOut { limit, status });
+        timeout
+    }
+
+    /// What there is to say of something that took too long.
+    pub(crate) fn timeout(&self, limit: Duration, gone: usize) -> CheckoutTimeout<M::Error> {
         let (mut counts, last_error) = {
-            let mut state = self.lock();
-            state.timed_out();
+            let state = self.lock();
             (state.counts(), state.last_error())
         };
         counts.waiting += gone;
         let status = self.status_of(counts);
-        self.tell(|| Event::TimedOut { limit, status });
         CheckoutTimeout {
             waited: limit,
             status,

@@ -59,7 +59,7 @@ pub struct WarmUp<'a, M: Manager> {
 pub struct Progress {
     /// Connections there are, idle or in use.
     pub connected: usize,
-    /// Connections there are to be.
+    /// Connections there are to be: what was asked for, as far as [`Config::max_idle`](crate::Config::max_idle) allows.
     pub wanted: usize,
 }
 
@@ -131,7 +131,7 @@ impl<M: Manager> Stream for WarmUp<'_, M> {
                 match shared.within(left, next(shared, wanted, told)).await {
                     Some(step) => step,
                     None => Err(CheckoutError::Timeout(
-                        shared.timed_out(limit.unwrap_or_default(), 0),
+                        shared.timeout(limit.unwrap_or_default(), 0),
                     )),
                 }
             })
@@ -139,7 +139,9 @@ impl<M: Manager> Stream for WarmUp<'_, M> {
         let step = ready!(step.as_mut().poll(cx));
         this.step = None;
         this.told = step.as_ref().ok().map(|progress| progress.connected);
-        this.over = this.told.is_none_or(|connected| connected >= wanted);
+        this.over = step
+            .as_ref()
+            .map_or(true, |progress| progress.connected >= progress.wanted);
         Poll::Ready(Some(step))
     }
 }
@@ -173,10 +175,10 @@ async fn next<M: Manager>(
         // Before the look: a change between the two must not go unnoticed.
         changed.as_mut().enable();
         match shared.update(|state, now, effects| state.warm_up(wanted, now, effects)) {
-            Warmth::Connected(connected) if told != Some(connected) => {
+            Warmth::Connected(connected, wanted) if told != Some(connected) => {
                 return Ok(Progress { connected, wanted });
             }
-            Warmth::Connected(_) => changed.await,
+            Warmth::Connected(..) => changed.await,
             Warmth::Failed(error, at) => {
                 return Err(CheckoutError::Connect(shared.failure(error, at)));
             }

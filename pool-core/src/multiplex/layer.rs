@@ -214,7 +214,7 @@ impl<M: Share> Carrier for Arc<Open<M>> {
         let now = pool.clock.coarse();
         let state = pool.lock();
         let counts = state.counts();
-        let goes = match state.unfit(lease.slot(), now) {
+        let goes = match state.due(lease.slot(), now) {
             // As many as are too many, and not all of them because one is.
             Some(CloseReason::Resized) => counts.surplus() > others,
             reason => reason.is_some(),

@@ -10,8 +10,8 @@ use crate::reason::CloseReason;
 /// How far a pool has been warmed up.
 #[derive(Debug)]
 pub(crate) enum Warmth<E> {
-    /// So many connections are there.
-    Connected(usize),
+    /// So many connections are there, of so many that there are to be.
+    Connected(usize, usize),
     /// A dial failed, then, and waiting is no use.
     Failed(E, Time),
     Closed,
@@ -27,6 +27,7 @@ impl<T, E: Clone> State<T, E> {
             self.reap(oldest, CloseReason::Resized, effects);
         }
         self.find_detour();
+        effects.changed = true;
         self.settle(now, effects);
     }
 
@@ -60,6 +61,9 @@ impl<T, E: Clone> State<T, E> {
         }
         self.find_detour();
         effects.changed = true;
+        while now >= self.next_due {
+            self.expire(now, effects);
+        }
         while !self.waiters.is_empty()
             && let Some(lent) = self.take_idle(now)
         {
@@ -78,7 +82,10 @@ impl<T, E: Clone> State<T, E> {
     /// Connections with a number below are not kept any more: the idle ones are due at once, those in use when they
     /// come home, those being dialled when they are made.
     pub(crate) fn retire(&mut self, below: u64, effects: &mut Effects<T, E>) {
-        self.retired_below = self.retired_below.max(below);
+        if below <= self.retired_below {
+            return;
+        }
+        self.retired_below = below;
         let retired: Vec<(SlotId, bool)> = self
             .slots
             .all()
@@ -129,7 +136,8 @@ impl<T, E: Clone> State<T, E> {
 
     /// A slot for a connection made elsewhere, if there is one.
     pub(crate) fn adopt(&mut self) -> Option<Dial> {
-        if self.closed || self.room() == 0 {
+        let wanted = self.may_keep_one() || !self.waiters.is_empty();
+        if self.closed || self.room() == 0 || !wanted {
             return None;
         }
         Some(self.occupy())
@@ -149,7 +157,7 @@ impl<T, E: Clone> State<T, E> {
         let wanted = wanted.min(self.limits.max_idle);
         let connected = self.idle.len() + self.in_use;
         if connected >= wanted {
-            return Warmth::Connected(connected);
+            return Warmth::Connected(connected, wanted);
         }
         if let Some((error, at)) = self.outages.refusal(now, self.limits.fail_at_once) {
             return Warmth::Failed(error, at);
@@ -159,7 +167,7 @@ impl<T, E: Clone> State<T, E> {
             now,
             effects,
         );
-        Warmth::Connected(connected)
+        Warmth::Connected(connected, wanted)
     }
 
     /// No new checkouts; what is idle is given up, and who waits is told. Answers whether that is news.

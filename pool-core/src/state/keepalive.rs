@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use super::slots::SlotId;
 use super::time::{Time, shortened_nanos};
 
-/// Most connections that are checked at once, so that checks do not empty the pool.
+/// Most connections that are checked at once; a smaller pool checks a quarter of what it has, and at least one.
 const MOST_RUNNING: usize = 4;
 
 /// A set of checks, each a bit.
@@ -39,20 +39,26 @@ impl Keepalive {
         self.periods.is_empty()
     }
 
-    /// Nothing is due before; while as many are checked as may be, nothing is.
-    pub(super) fn next_due(&self) -> Time {
+    /// Nothing is due before; while as many of those that are `live` are checked as may be, nothing is.
+    pub(super) fn next_due(&self, live: usize) -> Time {
         match self.due.first() {
-            Some(&(at, ..)) if self.running.len() < MOST_RUNNING => at,
+            Some(&(at, ..)) if self.running.len() < (live / 4).clamp(1, MOST_RUNNING) => at,
             _ => Time::NEVER,
         }
     }
 
-    /// A connection is there; its first checks come a little early, so that those made together are not checked together.
-    pub(super) fn begin(&mut self, id: SlotId, now: Time, random: u64) {
+    /// A connection is there.
+    pub(super) fn begin(&mut self, id: SlotId, now: Time) {
         for which in 0..self.periods.len() {
-            let first = shortened_nanos(self.periods[which], 0.1, random);
-            self.insert(id, which, now.after_nanos(first));
+            self.insert(id, which, now.after_nanos(self.period(id, which)));
         }
+    }
+
+    /// Each slot has a period of its own, shorter by up to a tenth, so that those made together are not checked together.
+    fn period(&self, id: SlotId, which: usize) -> u64 {
+        // Any odd constant with many bits scatters well enough; this is the golden ratio's.
+        let scattered = (id.index() as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        shortened_nanos(self.periods[which], 0.1, scattered)
     }
 
     /// A connection is given up. If it is being checked, that goes on until [`checked`](Self::checked).
@@ -68,21 +74,19 @@ impl Keepalive {
     pub(super) fn take(
         &mut self,
         now: Time,
+        live: usize,
         idle_since: impl Fn(SlotId) -> Option<Time>,
     ) -> Option<(SlotId, CheckSet)> {
-        while self.next_due() <= now {
+        while self.next_due(live) <= now {
             let (_, id, first) = self.due.pop_first()?;
             let Some(since) = idle_since(id) else {
-                self.insert(
-                    id,
-                    first.into(),
-                    now.after_nanos(self.periods[usize::from(first)]),
-                );
+                let period = self.period(id, first.into());
+                self.insert(id, first.into(), now.after_nanos(period));
                 continue;
             };
             let mut checks = 0;
             for which in 0..self.periods.len() {
-                let period = self.periods[which];
+                let period = self.period(id, which);
                 if *self.entry(id, which) > now {
                     continue;
                 }
@@ -143,33 +147,35 @@ mod tests {
     fn a_check_comes_a_period_after_the_last_check_in_and_then_every_period() {
         let mut keepalive = Keepalive::new(vec![10 * SECOND]);
         let slot = SlotId::from_index(0);
-        keepalive.begin(slot, at(0), 0);
-        assert_eq!(keepalive.take(at(9), |_| Some(at(0))), None);
+        keepalive.begin(slot, at(0));
+        assert_eq!(keepalive.take(at(9), 16, |_| Some(at(0))), None);
         // It came home at 5.
-        assert_eq!(keepalive.take(at(11), |_| Some(at(5))), None);
-        assert_eq!(keepalive.next_due(), at(15));
-        assert_eq!(keepalive.take(at(15), |_| Some(at(5))), Some((slot, 1)));
+        assert_eq!(keepalive.take(at(11), 16, |_| Some(at(5))), None);
+        assert_eq!(keepalive.next_due(16), at(15));
+        assert_eq!(keepalive.take(at(15), 16, |_| Some(at(5))), Some((slot, 1)));
         assert!(keepalive.checked(slot));
-        assert_eq!(keepalive.next_due(), at(25));
+        assert_eq!(keepalive.next_due(16), at(25));
         // In use then: it comes home later, so nothing is due for another period.
-        assert_eq!(keepalive.take(at(25), |_| None), None);
-        assert_eq!(keepalive.next_due(), at(35));
+        assert_eq!(keepalive.take(at(25), 16, |_| None), None);
+        assert_eq!(keepalive.next_due(16), at(35));
         keepalive.end(slot);
-        assert_eq!(keepalive.next_due(), Time::NEVER);
+        assert_eq!(keepalive.next_due(16), Time::NEVER);
     }
 
     #[test]
     fn what_is_due_together_is_done_together_and_not_on_too_many_at_once() {
         let mut keepalive = Keepalive::new(vec![10 * SECOND, 20 * SECOND]);
         for index in 0..=MOST_RUNNING {
-            keepalive.begin(SlotId::from_index(index), at(0), 0);
+            keepalive.begin(SlotId::from_index(index), at(0));
         }
+        let mut taken = Vec::new();
         for _ in 0..MOST_RUNNING {
-            let (_, checks) = keepalive.take(at(20), |_| Some(at(0))).unwrap();
+            let (slot, checks) = keepalive.take(at(20), 16, |_| Some(at(0))).unwrap();
             assert_eq!(checks, 0b11);
+            taken.push(slot);
         }
-        assert_eq!(keepalive.take(at(20), |_| Some(at(0))), None);
-        assert!(keepalive.checked(SlotId::from_index(0)));
-        assert!(keepalive.take(at(20), |_| Some(at(0))).is_some());
+        assert_eq!(keepalive.take(at(20), 16, |_| Some(at(0))), None);
+        assert!(keepalive.checked(taken[0]));
+        assert!(keepalive.take(at(20), 16, |_| Some(at(0))).is_some());
     }
 }

@@ -36,6 +36,7 @@ fn request(state: &Mutex<Tested>) -> (Result<WaiterId, Grant<u64, &'static str>>
     transition(state, |state, effects| {
         state.request(
             None,
+            false,
             Time::NEVER,
             Waker::noop().clone(),
             Time::START,
@@ -385,7 +386,7 @@ impl Watched {
     fn maintain(&self) {
         let letters = std::mem::take(&mut *self.inbox.lock().unwrap());
         for (slot, id) in letters {
-            let inspected = self.state.lock().unwrap().inspect(slot, id);
+            let inspected = self.state.lock().unwrap().inspect(slot, id, Time::FIRST);
             if let Some(value) = inspected {
                 self.come_home(Lent { slot, value }, id);
             }

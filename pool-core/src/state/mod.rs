@@ -69,6 +69,8 @@ pub(crate) struct State<T, E> {
     waiters: Waiters<T, E>,
     connecting: usize,
     in_use: usize,
+    /// Of those in use, the ones that are with no caller.
+    aside: usize,
     closing: usize,
     /// When each connection becomes too old; it leaves the set when it is given up.
     lifetimes: BTreeSet<(Time, SlotId)>,
@@ -202,6 +204,7 @@ impl<T, E: Clone> State<T, E> {
             waiters: Waiters::new(),
             connecting: 0,
             in_use: 0,
+            aside: 0,
             closing: 0,
             lifetimes: BTreeSet::new(),
             next_due: Time::NEVER,
@@ -228,11 +231,12 @@ impl<T, E: Clone> State<T, E> {
         self.take_idle(now)
     }
 
-    /// The whole path out: an idle connection, or a refusal, or a place in the queue. Whoever waited before and was
-    /// granted a dead connection shows his `former` place and gets it back.
+    /// The whole path out: an idle connection, or a refusal, or a place in the queue. Whoever was given a dead connection
+    /// shows his `former` place and gets it back.
     pub(crate) fn request(
         &mut self,
         former: Option<WaiterId>,
+        waited: bool,
         deadline: Time,
         waker: Waker,
         now: Time,
@@ -249,7 +253,7 @@ impl<T, E: Clone> State<T, E> {
             Grant::Refused
         } else {
             let place = self.waiters.join(former, deadline, waker);
-            self.totals.waited += u64::from(former.is_none());
+            self.totals.waited += u64::from(!waited);
             self.settle(now, effects);
             return Ok(place);
         };
@@ -272,7 +276,14 @@ impl<T, E: Clone> State<T, E> {
 
     /// Starts one dial if none is under way and there is room: somebody came who does not wait.
     pub(crate) fn prepare_one(&mut self, now: Time, effects: &mut Effects<T, E>) {
-        self.dial(usize::from(self.connecting == 0), now, effects);
+        let wanted = self.connecting == 0 && self.may_keep_one();
+        self.dial(usize::from(wanted), now, effects);
+    }
+
+    /// A place for somebody who does not queue yet: if what he has taken proves useless, nobody who came later is before
+    /// him.
+    pub(crate) fn reserve_place(&mut self) -> WaiterId {
+        self.waiters.reserve()
     }
 
     /// What the waiter was granted; if nothing yet, `Err` says whether `waker` is the one to be called.
@@ -307,6 +318,11 @@ impl<T, E: Clone> State<T, E> {
         self.leave(place, now, effects);
     }
 
+    /// Somebody left who had waited, but did not at that moment.
+    pub(crate) fn cancelled(&mut self) {
+        self.totals.cancelled += 1;
+    }
+
     /// A checkout ran into its deadline.
     pub(crate) fn timed_out(&mut self) {
         self.totals.timed_out += 1;
@@ -323,9 +339,9 @@ impl<T, E: Clone> State<T, E> {
         self.totals.checkouts -= 1;
     }
 
-    /// Callers who may wait: `max_waiters` beside those whom free slots and dials under way will serve.
+    /// Callers who may wait: `max_waiters` beside those whom free slots, and connections that are with no caller, will serve.
     fn most_waiters(&self) -> usize {
-        let served = self.room() + self.connecting;
+        let served = self.room() + self.connecting + self.closing + self.aside;
         self.limits.max_waiters.saturating_add(served)
     }
 }
@@ -387,12 +403,20 @@ impl<T, E: Clone> State<T, E> {
     }
 
     /// Takes an idle connection out to look at it, if it is still the one that is meant.
-    pub(crate) fn inspect(&mut self, id: SlotId, number: u64) -> Option<T> {
+    pub(crate) fn inspect(&mut self, id: SlotId, number: u64, now: Time) -> Option<T> {
         let slot = self.slots.get(id);
         if slot.phase != Phase::Idle || slot.id != number {
             return None;
         }
-        Some(self.take_out(id))
+        Some(self.take_aside(id, now))
+    }
+
+    /// A connection that came home is cleaned or checked first.
+    pub(crate) fn step_aside(&mut self, id: SlotId) {
+        let slot = self.slots.at(id);
+        debug_assert!(slot.phase == Phase::InUse && !slot.aside);
+        slot.aside = true;
+        self.aside += 1;
     }
 
     /// Puts an inspected one back; being looked at is not a use, so its idle time goes on.
@@ -416,6 +440,7 @@ impl<T, E: Clone> State<T, E> {
         let slot = self.slots.at(id);
         debug_assert_eq!(slot.phase, Phase::InUse);
         slot.phase = Phase::Closing;
+        self.aside -= usize::from(std::mem::take(&mut slot.aside));
         self.lifetimes.remove(&(slot.expires, id));
         if !self.keepalive.is_unused() {
             self.keepalive.end(id);
@@ -474,8 +499,8 @@ impl<T, E: Clone> State<T, E> {
             self.lower_due(too_old, effects);
         }
         if !self.keepalive.is_unused() {
-            self.keepalive.begin(id, now, random);
-            self.lower_due(self.keepalive.next_due(), effects);
+            self.keepalive.begin(id, now);
+            self.lower_due(self.next_check(), effects);
         }
         self.home(id, value, now, effects);
         self.settle(now, effects);
@@ -596,6 +621,15 @@ impl<T, E: Clone> State<T, E> {
             .expect("an idle slot holds its connection")
     }
 
+    /// Takes an idle connection out for somebody who is no caller.
+    fn take_aside(&mut self, id: SlotId, now: Time) -> T {
+        let value = self.take_out(id);
+        // Since then nobody looks at it as idle.
+        self.slots.at(id).taken = now;
+        self.step_aside(id);
+        value
+    }
+
     #[inline]
     fn hand_out(&mut self, id: SlotId, now: Time) {
         let slot = self.slots.at(id);
@@ -606,6 +640,8 @@ impl<T, E: Clone> State<T, E> {
 
     fn home(&mut self, id: SlotId, value: T, now: Time, effects: &mut Effects<T, E>) {
         self.check_over(id, effects);
+        let slot = self.slots.at(id);
+        self.aside -= usize::from(std::mem::take(&mut slot.aside));
         let mut lent = Lent { slot: id, value };
         if let Some(reason) = self.unfit(id, now) {
             self.discard(id, reason);
@@ -621,7 +657,7 @@ impl<T, E: Clone> State<T, E> {
                 Err(_) => unreachable!("a grant nobody takes comes back as it was"),
             }
         }
-        if self.idle.len() >= self.limits.max_idle {
+        if !self.may_keep_one() {
             self.discard(id, CloseReason::MaxIdle);
             return effects.close.push((lent, CloseReason::MaxIdle));
         }
@@ -650,8 +686,27 @@ impl<T, E: Clone> State<T, E> {
     /// If this one was being checked, others may be now.
     fn check_over(&mut self, id: SlotId, effects: &mut Effects<T, E>) {
         if !self.keepalive.is_unused() && self.keepalive.checked(id) {
-            self.lower_due(self.keepalive.next_due(), effects);
+            self.lower_due(self.next_check(), effects);
         }
+    }
+
+    /// Why a caller's connection would not be kept if it came home now, whatever it says of itself then.
+    pub(crate) fn due(&self, id: SlotId, now: Time) -> Option<CloseReason> {
+        let reason = self.unfit(id, now);
+        let slot = self.slots.get(id);
+        match reason {
+            // That deadline was for the time in which it was idle.
+            Some(CloseReason::IdleLimit) if slot.uses < self.limits.max_uses => {
+                self.is_surplus().then_some(CloseReason::Resized)
+            }
+            Some(CloseReason::IdleLimit) => Some(CloseReason::MaxUses),
+            reason => reason,
+        }
+    }
+
+    /// Whether one more may lie idle.
+    fn may_keep_one(&self) -> bool {
+        self.idle.len() < self.limits.max_idle
     }
 
     /// Frees a slot.
@@ -697,7 +752,10 @@ impl<T, E: Clone> State<T, E> {
         if self.paused {
             return;
         }
-        let demand = self.waiters.queued() + self.limits.min_idle.saturating_sub(self.idle.len());
+        // What is only being looked at is idle in a moment, and need not be replaced.
+        let kept = self.idle.len() + self.aside;
+        let missing = self.limits.min_idle.saturating_sub(kept);
+        let demand = self.waiters.queued().saturating_add(missing);
         if demand > self.connecting {
             self.dial(demand - self.connecting, now, effects);
         }

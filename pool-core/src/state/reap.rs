@@ -46,7 +46,7 @@ impl<T, E: Clone> State<T, E> {
             .first()
             .map_or(Time::NEVER, |&(at, _)| at)
             .min(self.idle_due())
-            .min(self.keepalive.next_due());
+            .min(self.next_check());
         self.settle(now, effects);
         self.next_due
     }
@@ -143,18 +143,23 @@ impl<T, E: Clone> State<T, E> {
         }
     }
 
+    /// When the next check of an idle connection is worth a look.
+    pub(super) fn next_check(&self) -> Time {
+        self.keepalive.next_due(self.idle.len() + self.in_use)
+    }
+
     /// Takes out what has been idle for long enough to be checked.
     fn keep_alive(&mut self, now: Time, effects: &mut Effects<T, E>) {
         loop {
-            let slots = &self.slots;
-            let due = self.keepalive.take(now, |id| {
+            let (slots, live) = (&self.slots, self.idle.len() + self.in_use);
+            let due = self.keepalive.take(now, live, |id| {
                 let slot = slots.get(id);
                 (slot.phase == Phase::Idle).then_some(slot.idle_since)
             });
             let Some((id, checks)) = due else {
                 return;
             };
-            let value = self.take_out(id);
+            let value = self.take_aside(id, now);
             effects.check.push((Lent { slot: id, value }, checks));
         }
     }

@@ -34,6 +34,8 @@ pub(super) enum Phase {
 #[derive(Debug)]
 pub(super) struct Slot<T> {
     pub(super) phase: Phase,
+    /// In use, but with no caller: it is being looked at, cleaned or checked.
+    pub(super) aside: bool,
     /// How often it was checked out.
     pub(super) uses: u32,
     /// Neighbours in the idle list; `older` also links the free slots.
@@ -88,6 +90,7 @@ impl<T> Slots<T> {
                 SlotId(u32::try_from(self.slots.len()).expect("max_size is below u32::MAX"));
             self.slots.push(Slot {
                 phase: Phase::Free,
+                aside: false,
                 uses: 0,
                 older: SlotId::NONE,
                 newer: SlotId::NONE,

@@ -267,8 +267,9 @@ impl World {
     fn request(&mut self, former: Option<WaiterId>, deadline: Time) {
         let woken = Arc::new(Woken::default());
         let waker = Waker::from(Arc::clone(&woken));
-        match self.step(|state, now, effects| state.request(former, deadline, waker, now, effects))
-        {
+        match self.step(|state, now, effects| {
+            state.request(former, former.is_some(), deadline, waker, now, effects)
+        }) {
             Ok(place) => self.callers.push(Caller {
                 place,
                 deadline,
@@ -433,10 +434,10 @@ impl World {
                 }
                 let (slot, id) = idle[which.index(idle.len())];
                 assert!(
-                    self.state.inspect(slot, id + 1).is_none(),
+                    self.state.inspect(slot, id + 1, self.now).is_none(),
                     "a reused slot is not the one that is meant"
                 );
-                let value = self.state.inspect(slot, id).expect("it is idle");
+                let value = self.state.inspect(slot, id, self.now).expect("it is idle");
                 if alive {
                     self.step(|state, now, effects| state.put_back(slot, value, now, effects));
                 } else {
@@ -588,7 +589,7 @@ impl World {
                     "an idle timeout nobody would notice"
                 );
                 assert!(
-                    state.next_due <= state.keepalive.next_due() || self.is_closed,
+                    state.next_due <= state.next_check() || self.is_closed,
                     "a check nobody would make"
                 );
             }
@@ -669,7 +670,8 @@ impl World {
         assert_eq!(self.state.slots.used(), 0);
         assert!(self.state.lifetimes.is_empty());
         assert_eq!(self.state.keepalive.running(), 0);
-        assert_eq!(self.state.keepalive.next_due(), Time::NEVER);
+        assert_eq!(self.state.next_check(), Time::NEVER);
+        assert_eq!(self.state.aside, 0);
         assert_eq!(
             self.made, self.gone,
             "every connection made was closed or detached, once"
@@ -800,7 +802,7 @@ fn an_inspected_connection_goes_back_to_where_it_was() {
         .all()
         .find(|(_, slot)| slot.id == 2)
         .unwrap();
-    let value = world.state.inspect(slot, 2).unwrap();
+    let value = world.state.inspect(slot, 2, world.now).unwrap();
     world.step(|state, now, effects| state.put_back(slot, value, now, effects));
     assert_eq!(world.checked_out(), [4, 3, 2, 1]);
 }
@@ -1031,7 +1033,10 @@ fn an_inspected_connection_finds_its_place_without_passing_all_the_others() {
         .map(|(slot, entry)| (slot, entry.id))
         .collect();
     for (slot, id) in ids {
-        let value = world.state.inspect(slot, id).expect("it is idle");
+        let value = world
+            .state
+            .inspect(slot, id, world.now)
+            .expect("it is idle");
         world.step(|state, now, effects| state.put_back(slot, value, now, effects));
     }
     // One for each way of searching, at each of a thousand places.

@@ -74,6 +74,16 @@ impl<T, E> Waiters<T, E> {
         self.queued == 0
     }
 
+    /// A place that is not queued yet.
+    pub(crate) fn reserve(&mut self) -> WaiterId {
+        let ticket = self.next_ticket;
+        self.next_ticket += 1;
+        WaiterId {
+            index: NONE,
+            ticket,
+        }
+    }
+
     /// Joins at the end, or, with the place of a former wait, where that place was.
     pub(crate) fn join(
         &mut self,

@@ -52,12 +52,11 @@ async fn dial<M: Manager>(
         let info = ConnectionInfo::new(id);
         let verdict = shared.checks.judge(due, &mut connection, &info).await;
         if let Err(unhealthy) = verdict {
-            if unhealthy.retires_older() {
-                shared.retire(id);
-            }
+            let cause = unhealthy.cause();
+            shared.note_unhealthy(id, unhealthy);
             // Within the limit of the dial; beyond it the connection is dropped, which closes it too.
             shared.manager.close(connection).await;
-            return Err(ConnectError::Refused(unhealthy.cause()));
+            return Err(ConnectError::Refused(cause));
         }
     }
     Ok(connection)

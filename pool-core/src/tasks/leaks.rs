@@ -12,16 +12,13 @@ pub(crate) fn spawn<M: Manager>(shared: &Arc<Shared<M>>) {
     });
 }
 
-/// Holds the pool only while it looks.
+/// Does not keep the pool from being dropped while anybody holds a connection.
 async fn watch<M: Manager>(pool: &Remote<M>) {
     while let Some(shared) = pool.upgrade() {
         let leaks = shared.leaks.as_ref().expect("there is something to watch");
-        let (events, next) = leaks.overdue(shared.clock.exact());
-        for event in events {
-            shared.tell(|| event);
-        }
-        match next {
-            Some(next) => {
+        match leaks.overdue(shared.clock.exact()) {
+            Ok(event) => shared.tell(|| event),
+            Err(Some(next)) => {
                 let sleep = shared.clock.sleep_until(next);
                 drop(shared);
                 match sleep {
@@ -29,7 +26,7 @@ async fn watch<M: Manager>(pool: &Remote<M>) {
                     None => std::future::pending().await,
                 }
             }
-            None => leaks.begun().await,
+            Err(None) => leaks.begun().await,
         }
     }
 }

@@ -49,7 +49,7 @@ impl<M: Manager> Drop for Remote<M> {
     }
 }
 
-/// The outcome of `future`, or `None` if `stopped` comes first.
+/// The outcome of `future`, or `None` if `stopped` comes first; if both are there, the outcome.
 pub(crate) async fn unless<F: Future>(
     stopped: impl Future<Output = ()>,
     future: F,
