@@ -470,20 +470,26 @@ impl<M: Manager> Builder<M> {
     /// assert!(error.to_string().starts_with("max_size is 0"));
     /// ```
     pub fn build(self) -> Result<Pool<M>, BuildError> {
+        Ok(Pool::new(self.parts()?))
+    }
+
+    /// What the pool is to be made of.
+    pub(crate) fn parts(self) -> Result<Parts<M>, BuildError> {
         self.config.validate()?;
         self.validate_checks()?;
         let runtime = match self.runtime {
             Some(runtime) => runtime,
             None => Handle::try_current().map_err(|_| BuildError::NoRuntime)?,
         };
-        Ok(Pool::new(Parts {
+        Ok(Parts {
             manager: self.manager,
             config: self.config,
             runtime,
             name: self.name.into(),
             checks: Checks::new(self.checks),
             observers: self.observers,
-        }))
+            member: None,
+        })
     }
 
     fn validate_checks(&self) -> Result<(), ConfigError> {

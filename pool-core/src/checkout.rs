@@ -94,9 +94,20 @@ pin_project! {
     }
 }
 
-/// Ends with the connection if it is good.
+/// Ends with the connection, saying whether it is good.
 type Examining<M> =
-    Pin<Box<dyn Future<Output = Option<Lease<M, Arc<Shared<M>>>>> + Send + 'static>>;
+    Pin<Box<dyn Future<Output = Option<Judged<M, Arc<Shared<M>>>>> + Send + 'static>>;
+type Judged<M, H> = Result<Lease<M, H>, Lease<M, H>>;
+
+/// What became of something that was granted.
+enum Accepted<M: Manager, H: Borrow<Arc<Shared<M>>>> {
+    /// The checkout is over.
+    Over(Outcome<M, H>),
+    /// The connection is dead, or was refused by a check.
+    Dead(Lease<M, H>),
+    /// It is being checked.
+    Checking,
+}
 
 /// A place in the queue, if one was taken. Dropped, it leaves the queue and passes on what it was granted.
 struct Waiter<M: Manager, H: Borrow<Arc<Shared<M>>>> {
@@ -247,7 +258,7 @@ impl<M: Manager, H: Borrow<Arc<Shared<M>>> + Clone> Acquire<M, H> {
         if this.waiter.begun == Time::START {
             if this.waiter.shared().plain {
                 while let Some(lent) = this.waiter.shared().check_out() {
-                    if let Some(lease) = this.waiter.accept(lent) {
+                    if let Ok(lease) = this.waiter.accept(lent) {
                         return Poll::Ready(Ok(lease));
                     }
                 }
@@ -260,6 +271,8 @@ impl<M: Manager, H: Borrow<Arc<Shared<M>>> + Clone> Acquire<M, H> {
     /// Queues, unless something can be had at once, and sleeps; a connection that is dead on arrival begins it anew, in
     /// a loop, as there may be thousands of them.
     fn poll_slow(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Outcome<M, H>> {
+        // Over several keys, closed when its caller is back in his place: the room that makes is his, not another key's.
+        let mut dead: Option<Lease<M, H>> = None;
         loop {
             let this = self.as_mut().project();
             if let Some(checking) = this.checking {
@@ -272,13 +285,16 @@ impl<M: Manager, H: Borrow<Arc<Shared<M>>> + Clone> Acquire<M, H> {
                     None => return Poll::Ready(Err(self.end_with_runtime())),
                 };
                 *this.checking = None;
+                let home = this.waiter.home().clone();
                 match passed {
-                    Some(lease) => {
-                        let home = this.waiter.home().clone();
+                    Some(Ok(lease)) => {
                         return Poll::Ready(Ok(self.deliver(lease.rehome(home))));
                     }
-                    None => continue,
+                    Some(Err(lease)) => dead = lease.rehome(home).of_many(),
+                    // The pool was closed.
+                    None => {}
                 }
+                continue;
             }
             let grant = if this.waiter.queued {
                 match this.waiter.collect(cx) {
@@ -312,10 +328,13 @@ impl<M: Manager, H: Borrow<Arc<Shared<M>>> + Clone> Acquire<M, H> {
                     }
                 }
             };
-            if let Some(outcome) = self.as_mut().accept(grant) {
-                return Poll::Ready(outcome);
+            match self.as_mut().accept(grant) {
+                Accepted::Over(outcome) => return Poll::Ready(outcome),
+                Accepted::Dead(lease) => dead = lease.of_many(),
+                Accepted::Checking => {}
             }
         }
+        drop(dead);
         let this = self.as_mut().project();
         let mut sleep = this.sleep;
         if sleep.is_none() {
@@ -346,18 +365,23 @@ impl<M: Manager, H: Borrow<Arc<Shared<M>>> + Clone> Acquire<M, H> {
     }
 
     /// The end of the checkout, unless the connection is dead, then back to the place he had, or has to be checked.
-    fn accept(mut self: Pin<&mut Self>, grant: Granted<M>) -> Option<Outcome<M, H>> {
+    fn accept(mut self: Pin<&mut Self>, grant: Granted<M>) -> Accepted<M, H> {
         let this = self.as_mut().project();
         let shared = this.waiter.shared();
         let (error, outcome) = match grant {
-            Grant::Connection(lent) if shared.plain => return this.waiter.accept(lent).map(Ok),
-            Grant::Connection(lent) => return self.examine(lent).map(Ok),
+            Grant::Connection(lent) if shared.plain => {
+                return match this.waiter.accept(lent) {
+                    Ok(lease) => Accepted::Over(Ok(lease)),
+                    Err(lease) => Accepted::Dead(lease),
+                };
+            }
+            Grant::Connection(lent) => return self.examine(lent),
             Grant::Failed(error, at) => (
                 CheckoutError::Connect(shared.failure(error, at)),
                 event::Outcome::Failed,
             ),
             // He has left the queue already, but that is where he was.
-            Grant::Expired => return Some(Err(self.time_out(1))),
+            Grant::Expired => return Accepted::Over(Err(self.time_out(1))),
             Grant::Refused => {
                 let status = shared.status();
                 shared.tell(|| Event::Refused { status });
@@ -369,17 +393,17 @@ impl<M: Manager, H: Borrow<Arc<Shared<M>>> + Clone> Acquire<M, H> {
             Grant::Closed => (CheckoutError::Closed, event::Outcome::Closed),
         };
         this.waiter.finish(outcome);
-        Some(Err(error))
+        Accepted::Over(Err(error))
     }
 
     /// The connection, if it is alive and no check wants to see it, or has to wait for that.
     #[cold]
-    fn examine(mut self: Pin<&mut Self>, lent: Lent<Live<M::Connection>>) -> Option<Lease<M, H>> {
+    fn examine(mut self: Pin<&mut Self>, lent: Lent<Live<M::Connection>>) -> Accepted<M, H> {
         let this = self.as_mut().project();
         let home = this.waiter.home().clone();
         let mut lease = Lease::unjudged(home, lent.slot, lent.value, CloseReason::Dropped);
         if !lease.vet() {
-            return None;
+            return Accepted::Dead(lease);
         }
         let mut exam = lease.examine();
         if let (Exam::Waits(due), Some(Duration::ZERO)) = (&exam, *this.limit) {
@@ -388,8 +412,8 @@ impl<M: Manager, H: Borrow<Arc<Shared<M>>> + Clone> Acquire<M, H> {
             exam = lease.judge_now(*due, &info);
         }
         match exam {
-            Exam::Passed => Some(self.deliver(lease)),
-            Exam::Refused => None,
+            Exam::Passed => Accepted::Over(Ok(self.deliver(lease))),
+            Exam::Refused => Accepted::Dead(lease),
             Exam::Waits(due) => {
                 let shared = Arc::clone(lease.shared());
                 // Should it not pass, he is where he would be had he queued at once.
@@ -397,11 +421,9 @@ impl<M: Manager, H: Borrow<Arc<Shared<M>>> + Clone> Acquire<M, H> {
                 place.get_or_insert_with(|| shared.lock().reserve_place());
                 let stopped = shared.stopped();
                 let examined = lease.rehome(shared).examined(due);
-                *this.checking = Some(Box::pin(async move {
-                    // Whoever waits when the pool is closed is told at once.
-                    unless(stopped, examined).await.flatten()
-                }));
-                None
+                // Whoever waits when the pool is closed is told at once.
+                *this.checking = Some(Box::pin(unless(stopped, examined)));
+                Accepted::Checking
             }
         }
     }
@@ -476,17 +498,17 @@ impl<M: Manager, H: Borrow<Arc<Shared<M>>>> Waiter<M, H> {
 
     /// Ends the wait with this connection, unless it is dead.
     #[inline]
-    fn accept(&mut self, lent: Lent<Live<M::Connection>>) -> Option<Lease<M, H>>
+    fn accept(&mut self, lent: Lent<Live<M::Connection>>) -> Judged<M, H>
     where
         H: Clone,
     {
         let home = self.home.take().expect("a checkout is over once");
         let mut lease = Lease::unjudged(home, lent.slot, lent.value, CloseReason::Dropped);
         if lease.vet() {
-            return Some(lease);
+            return Ok(lease);
         }
         self.home = Some(lease.home().clone());
-        None
+        Err(lease)
     }
 
     /// Ends the wait.

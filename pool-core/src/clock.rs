@@ -10,7 +10,9 @@
 )]
 
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
+use tokio::runtime::Handle;
 use tokio::time::Instant;
 
 use crate::state::Time;
@@ -44,6 +46,15 @@ impl Clock {
             stopwatch: Stopwatch(start),
             coarse: Coarse::start(),
             exactly: AtomicBool::new(exactly || stands_still(start)),
+        }
+    }
+
+    /// Another clock on the same time line.
+    pub(crate) fn another(&self, exactly: bool) -> Self {
+        Self {
+            stopwatch: self.stopwatch,
+            coarse: self.coarse,
+            exactly: AtomicBool::new(exactly || self.exactly.load(Ordering::Relaxed)),
         }
     }
 
@@ -92,11 +103,17 @@ fn stands_still(now: Instant) -> bool {
     Instant::now() == now
 }
 
+/// Panics here and now, rather than in a task where nobody listens, if the runtime has no timers.
+pub(crate) fn assert_timers(runtime: &Handle) {
+    let _entered = runtime.enter();
+    drop(sleep(Duration::ZERO));
+}
+
 pub(crate) use tokio::time::{Sleep, sleep, timeout};
 
 /// The kernel's coarse monotonic clock, counted from the start of the pool.
 #[cfg(target_os = "linux")]
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 struct Coarse {
     start: i64,
 }
@@ -125,7 +142,7 @@ fn nanos(clock: rustix::time::ClockId) -> i64 {
 }
 
 #[cfg(not(target_os = "linux"))]
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 struct Coarse;
 
 #[cfg(not(target_os = "linux"))]
@@ -141,8 +158,6 @@ impl Coarse {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     #[tokio::test(start_paused = true)]

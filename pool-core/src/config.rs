@@ -142,7 +142,7 @@ impl Default for Config {
 }
 
 /// The most slots that indices of 32 bits can name.
-const MOST_SLOTS: usize = u32::MAX as usize - 1;
+pub(crate) const MOST_SLOTS: usize = u32::MAX as usize - 1;
 
 impl Config {
     /// Finds the first setting that makes no sense.

@@ -74,6 +74,11 @@ impl<M: Manager, H: Borrow<Arc<Shared<M>>>> Lease<M, H> {
         let letter = live.letter();
         let now = shared.clock.coarse();
         let mut state = shared.lock();
+        // Under the lock: whoever looks for idle connections meanwhile either finds this one idle or is found looking.
+        if shared.gives_way(&state, now) {
+            self.fault = Some(CloseReason::GaveWay);
+            return;
+        }
         let stirred = shared.has_stirred(live);
         if idle_limit.is_none() && !self.aside && state.check_in(self.slot, &mut self.live, now) {
             drop(state);
@@ -81,8 +86,7 @@ impl<M: Manager, H: Borrow<Arc<Shared<M>>>> Lease<M, H> {
             let mut effects = Effects::new();
             let live = self.live.take().expect(HELD);
             state.give_back(self.slot, live, idle_limit, now, &mut effects);
-            drop(state);
-            shared.perform(effects);
+            shared.conclude(state, now, effects);
         }
         if stirred {
             shared.inbox.tell(letter);
@@ -215,6 +219,11 @@ impl<M: Manager, H: Borrow<Arc<Shared<M>>>> Lease<M, H> {
         }
     }
 
+    /// The same, if its pool is one of many; otherwise it is given up.
+    pub(crate) fn of_many(self) -> Option<Self> {
+        self.shared().is_one_of_many().then_some(self)
+    }
+
     /// What its user is content with.
     #[inline]
     fn come_home(&mut self) {
@@ -291,8 +300,8 @@ pub(crate) enum Exam {
 }
 
 impl<M: Manager> Lease<M, Arc<Shared<M>>> {
-    /// Ends with the connection if it passes. Dropped half way, it costs the connection.
-    pub(crate) async fn examined(mut self, due: CheckSet) -> Option<Self> {
+    /// Ends with the connection, saying whether it passed. Dropped half way, it costs the connection.
+    pub(crate) async fn examined(mut self, due: CheckSet) -> Result<Self, Self> {
         let shared = Arc::clone(&self.home);
         self.fault = Some(CloseReason::CheckFailed);
         // Whatever happens from here on, it was not used yet.
@@ -303,12 +312,12 @@ impl<M: Manager> Lease<M, Arc<Shared<M>>> {
             Ok(()) => {
                 unused.0 = None;
                 self.fault = None;
-                Some(self)
+                Ok(self)
             }
             Err(unhealthy) => {
                 unused.0 = None;
                 shared.note_refused(self.slot, info.id, unhealthy);
-                None
+                Err(self)
             }
         }
     }

@@ -66,6 +66,7 @@
 //!
 //! - [`Manager`]: what an adapter implements. [`Pool`], [`Builder`], [`Config`]: what a user holds and sets.
 //! - [`Checkout`], [`CheckoutOwned`], [`CheckoutMany`], [`WarmUp`]: the futures. [`Pooled`], [`OwnedPooled`]: the guards.
+//! - [`KeyedPool`], [`KeyedBuilder`], [`OnFull`]: a pool for every key, such as a host, under one total.
 //! - [`Check`], [`HealthCheck`] and the hooks of the [`Builder`]: who may refuse a connection.
 //! - [`Observer`], [`Event`]: who may watch; [`observers`]: those that come with the pool.
 //! - [`Status`], [`Metrics`], [`CheckoutError`]: what the pool tells.
@@ -85,6 +86,7 @@ mod event;
 mod health;
 mod hooks;
 mod io;
+mod keyed;
 mod leaks;
 mod lease;
 mod manager;
@@ -102,6 +104,8 @@ mod status;
 mod tasks;
 #[cfg(feature = "testkit")]
 pub mod testkit;
+mod total;
+mod try_checkout;
 mod warm_up;
 mod watch;
 
@@ -116,6 +120,7 @@ pub use self::error::{
 };
 pub use self::event::{Event, Observer, Outcome};
 pub use self::health::{Check, HealthCheck, Unhealthy};
+pub use self::keyed::{KeyedBuilder, KeyedCheckout, KeyedCheckoutOwned, KeyedPool, KeyedStatus};
 pub use self::manager::{Dropped, Manager, Recycle};
 pub use self::many::CheckoutMany;
 pub use self::multiplex::{
@@ -124,5 +129,6 @@ pub use self::multiplex::{
 pub use self::pool::Pool;
 pub use self::pooled::{ConnectionInfo, OwnedPooled, Pooled};
 pub use self::reason::CloseReason;
-pub use self::status::{Metrics, Status};
+pub use self::status::{KeyedTotal, Metrics, Status};
+pub use self::total::OnFull;
 pub use self::warm_up::{Progress, WarmUp};

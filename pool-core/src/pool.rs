@@ -8,14 +8,12 @@ use crate::builder::Builder;
 use crate::checkout::{Checkout, CheckoutOwned};
 use crate::config::Config;
 use crate::error::TryCheckoutError;
-use crate::lease::{Exam, Lease};
 use crate::manager::Manager;
 use crate::many::CheckoutMany;
 use crate::pooled::Pooled;
-use crate::reason::CloseReason;
 use crate::shared::{Parts, Shared};
-use crate::state::Lent;
 use crate::status::{Metrics, Status};
+use crate::try_checkout::try_checkout;
 use crate::warm_up::WarmUp;
 
 /// A pool of connections; cheap to clone, and all clones are the same pool.
@@ -60,6 +58,13 @@ impl<M: Manager> Pool<M> {
     }
 
     pub(crate) fn new(parts: Parts<M>) -> Self {
+        let pool = Self::unstarted(parts);
+        pool.shared.start();
+        pool
+    }
+
+    /// Not maintained yet.
+    pub(crate) fn unstarted(parts: Parts<M>) -> Self {
         Self {
             shared: Shared::new(parts),
         }
@@ -139,42 +144,7 @@ impl<M: Manager> Pool<M> {
     /// ```
     #[track_caller]
     pub fn try_checkout(&self) -> Result<Pooled<'_, M>, TryCheckoutError> {
-        let (shared, place) = (&self.shared, Location::caller());
-        loop {
-            let taken = shared.check_out().or_else(|| {
-                shared.update(|state, now, effects| {
-                    let lent = state.take(now, effects);
-                    if lent.is_none() {
-                        state.prepare_one(now, effects);
-                    }
-                    lent
-                })
-            });
-            let Some(Lent { slot, value }) = taken else {
-                let status = self.status();
-                return Err(match status.is_closed {
-                    true => TryCheckoutError::Closed,
-                    false => TryCheckoutError::Empty(status),
-                });
-            };
-            let mut lease = Lease::unjudged(shared, slot, value, CloseReason::Dropped);
-            if !lease.vet() {
-                continue;
-            }
-            if !shared.plain {
-                let mut exam = lease.examine();
-                if let Exam::Waits(due) = exam {
-                    // What has to wait is left out: nobody waits here.
-                    let info = lease.info();
-                    exam = lease.judge_now(due, &info);
-                }
-                if let Exam::Refused = exam {
-                    continue;
-                }
-                lease.announce(shared.clock.exact(), place);
-            }
-            return Ok(Pooled::new(lease));
-        }
+        try_checkout(&self.shared, Location::caller()).map(Pooled::new)
     }
 
     /// Takes `wanted` connections at once, all or none: two callers who each need several cannot each end up with half.

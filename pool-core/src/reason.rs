@@ -46,11 +46,13 @@ pub enum CloseReason {
     Resized,
     /// The pool was closed.
     PoolClosed,
+    /// The room was needed for another key, see [`KeyedPool`](crate::KeyedPool).
+    GaveWay,
 }
 
 impl CloseReason {
     /// Every reason there is; the totals have a place for each.
-    pub(crate) const ALL: [Self; 16] = [
+    pub(crate) const ALL: [Self; 17] = [
         Self::IdleTimeout,
         Self::MaxLifetime,
         Self::MaxUses,
@@ -67,6 +69,7 @@ impl CloseReason {
         Self::Cleared,
         Self::Resized,
         Self::PoolClosed,
+        Self::GaveWay,
     ];
 
     /// The reason as a label of a metric: lower case, words joined by underscores.
@@ -95,6 +98,7 @@ impl CloseReason {
             Self::Cleared => "cleared",
             Self::Resized => "resized",
             Self::PoolClosed => "pool_closed",
+            Self::GaveWay => "gave_way",
         }
     }
 }

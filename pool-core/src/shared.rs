@@ -1,10 +1,9 @@
 //! What all handles, guards and tasks of one pool share: the lock, the parts and the runtime.
 
 use std::fmt;
-use std::future::{Future, poll_fn};
+use std::future::Future;
 use std::hash::{BuildHasher, RandomState};
 use std::panic::{AssertUnwindSafe, Location, catch_unwind};
-use std::pin::pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
@@ -27,6 +26,7 @@ use crate::reason::CloseReason;
 use crate::state::{Counts, Effects, Lent, SlotId, SlotInfo, State, Time};
 use crate::status::{Metrics, Status};
 use crate::tasks;
+use crate::total::{Member, News};
 use crate::watch::{Inbox, Letter, Live};
 
 /// What a waiter is told when a dial fails; one error for all of them.
@@ -51,6 +51,8 @@ pub(crate) struct Shared<M: Manager> {
     pub(crate) many: Semaphore,
     /// A dial ended, a slot was freed, or the pool was resumed or closed.
     pub(crate) changed: Notify,
+    /// What this pool knows of those with which it shares a total, if it is one of many.
+    member: Option<Member<M>>,
     /// Ends every task.
     stop: watch::Sender<bool>,
     /// `Pool`s there are; the last one to go closes the pool, whatever guards are still out.
@@ -67,6 +69,14 @@ pub(crate) struct Parts<M: Manager> {
     pub(crate) name: Arc<str>,
     pub(crate) checks: Checks<M::Connection>,
     pub(crate) observers: Vec<Box<dyn Observer>>,
+    pub(crate) member: Option<Member<M>>,
+}
+
+/// What a change of a pool owes to the world, for those who hold other locks than its own.
+pub(crate) struct Debt<M: Manager> {
+    pub(crate) shared: Arc<Shared<M>>,
+    pub(crate) effects: Owed<M>,
+    pub(crate) news: Option<News>,
 }
 
 impl<M: Manager> Shared<M> {
@@ -78,20 +88,24 @@ impl<M: Manager> Shared<M> {
             name,
             checks,
             observers,
+            member,
         } = parts;
-        {
-            // Says so now, rather than in a task where nobody listens, if the runtime has no timers.
-            let _entered = runtime.enter();
-            drop(clock::sleep(Duration::ZERO));
-        }
+        clock::assert_timers(&runtime);
         let leaks = config
             .leak_warning
             .map(|after| Leaks::new(after, config.leak_backtrace));
         let is_watched = !observers.is_empty() || leaks.is_some();
         // Whoever measures wants more than ticks.
-        let clock = Clock::start(is_watched);
-        let shared = Arc::new(Self {
-            state: Mutex::new(State::new(&config, checks.periods())),
+        let clock = match &member {
+            Some(member) => member.clock(is_watched),
+            None => Clock::start(is_watched),
+        };
+        let mut state = State::new(&config, checks.periods());
+        if let Some(member) = &member {
+            state.join(member.arrivals());
+        }
+        Arc::new(Self {
+            state: Mutex::new(state),
             inbox: Arc::new(Inbox::new(clock.stopwatch())),
             clock,
             plain: !is_watched && checks.are_aside(),
@@ -107,18 +121,22 @@ impl<M: Manager> Shared<M> {
             stop: watch::Sender::new(false),
             handles: AtomicUsize::new(1),
             random: RandomState::new(),
-        });
-        if shared.config.maintenance {
-            tasks::maintain::spawn(&shared);
+            member,
+        })
+    }
+
+    /// Begins to maintain the pool.
+    pub(crate) fn start(self: &Arc<Self>) {
+        if self.config.maintenance {
+            tasks::maintain::spawn(self);
         } else {
-            tasks::maintain::spawn_sentinel(&shared);
+            tasks::maintain::spawn_sentinel(self);
         }
-        if shared.leaks.is_some() {
-            tasks::leaks::spawn(&shared);
+        if self.leaks.is_some() {
+            tasks::leaks::spawn(self);
         }
         // Brings up `min_idle`.
-        shared.update(|state, now, effects| state.expire(now, effects));
-        shared
+        self.update(|state, now, effects| state.expire(now, effects));
     }
 
     /// The lock. Nothing of the user's runs while it is held, so it is never poisoned but by a fault in `state`, and
@@ -142,12 +160,72 @@ impl<M: Manager> Shared<M> {
         change: impl FnOnce(&mut PoolState<M>, Time, &mut Owed<M>) -> R,
     ) -> R {
         let mut effects = Effects::new();
-        let answer = change(&mut self.lock(), now, &mut effects);
-        self.perform(effects);
+        let mut state = self.lock();
+        let answer = change(&mut state, now, &mut effects);
+        self.conclude(state, now, effects);
         answer
     }
 
-    pub(crate) fn perform(self: &Arc<Self>, effects: Owed<M>) {
+    /// Unlocks the state after a change, and does what the change owes to the world.
+    pub(crate) fn conclude(
+        self: &Arc<Self>,
+        mut state: MutexGuard<'_, PoolState<M>>,
+        now: Time,
+        mut effects: Owed<M>,
+    ) {
+        let news = self.settle(&mut state, now, &mut effects);
+        drop(state);
+        self.perform(effects);
+        self.follow(news);
+    }
+
+    /// Changes the state and leaves to the caller, who holds another lock, what the change owes to the world.
+    pub(crate) fn owe(
+        self: &Arc<Self>,
+        change: impl FnOnce(&mut PoolState<M>, Time, &mut Owed<M>),
+    ) -> Debt<M> {
+        let (now, mut effects) = (self.clock.coarse(), Effects::new());
+        let mut state = self.lock();
+        change(&mut state, now, &mut effects);
+        let news = self.settle(&mut state, now, &mut effects);
+        drop(state);
+        Debt {
+            shared: Arc::clone(self),
+            effects,
+            news,
+        }
+    }
+
+    /// Settles with the other keys what a change means for them; for a pool that is one of many.
+    pub(crate) fn settle(
+        &self,
+        state: &mut PoolState<M>,
+        now: Time,
+        effects: &mut Owed<M>,
+    ) -> Option<News> {
+        let member = self.member.as_ref()?;
+        Some(member.settle(state, now, effects))
+    }
+
+    fn follow(&self, news: Option<News>) {
+        if let (Some(member), Some(news)) = (&self.member, news) {
+            member.follow(news);
+        }
+    }
+
+    /// Whether it shares a total with others.
+    pub(crate) fn is_one_of_many(&self) -> bool {
+        self.member.is_some()
+    }
+
+    /// Whether a connection that comes home is to be closed instead, for a caller of another key.
+    #[inline]
+    pub(crate) fn gives_way(&self, state: &PoolState<M>, now: Time) -> bool {
+        let member = self.member.as_ref();
+        member.is_some_and(|member| member.takes(state, now))
+    }
+
+    fn perform(self: &Arc<Self>, effects: Owed<M>) {
         for waker in effects.wake {
             // A waker is the user's, and may panic; the others must be called all the same.
             let _ = caught(|| waker.wake());
@@ -370,6 +448,7 @@ impl<M: Manager> Shared<M> {
         let closing = Closing {
             shared: Arc::clone(self),
             slot,
+            gives_way: reason == CloseReason::GaveWay,
             event: self.is_observed().then(|| {
                 let ConnectionInfo { id, age, uses, .. } = self.connection_info(slot);
                 Event::Closed {
@@ -408,6 +487,17 @@ impl<M: Manager> Shared<M> {
         if self.update(|state, _, effects| state.close(effects)) {
             self.tell(|| Event::PoolClosed);
         }
+    }
+
+    /// A task was dropped before it was done. If the pool was not closed before, its runtime has ended, and with that
+    /// all pools with which it shares a total.
+    pub(crate) fn end(self: &Arc<Self>) {
+        let was_stopped = self.stop.send_replace(true);
+        // First, as the room that this pool leaves would otherwise be given to others, who cannot dial either.
+        if let (false, Some(member)) = (was_stopped, &self.member) {
+            member.runtime_ended();
+        }
+        self.close();
     }
 
     /// Retires what is older than a connection.
@@ -472,6 +562,7 @@ impl<M: Manager> Shared<M> {
             waiting: counts.waiting,
             is_paused: counts.paused,
             is_closed: counts.closed,
+            total: self.member.as_ref().and_then(Member::total),
         }
     }
 
@@ -526,30 +617,13 @@ impl<M: Manager> Shared<M> {
         }
     }
 
-    /// The outcome of `future`, unless the limit or the runtime ends first. The caller's executor may not be tokio's.
+    /// As [`tasks::within`], on this pool's runtime.
     pub(crate) async fn within<F: Future>(
         &self,
         limit: Option<Duration>,
         future: F,
     ) -> Option<F::Output> {
-        let sleep = limit.and_then(|limit| {
-            let _entered = self.runtime.enter();
-            self.clock.sleep_until(self.clock.exact().after(limit))
-        });
-        let (mut future, mut sleep) = (pin!(future), pin!(sleep));
-        poll_fn(|cx| {
-            if let Poll::Ready(outcome) = future.as_mut().poll(cx) {
-                return Poll::Ready(Some(outcome));
-            }
-            match sleep.as_mut().as_pin_mut() {
-                // A timer panics when its runtime has ended.
-                Some(sleep) => {
-                    caught(|| sleep.poll(cx).map(|()| None)).unwrap_or(Poll::Ready(None))
-                }
-                None => Poll::Pending,
-            }
-        })
-        .await
+        tasks::within(&self.runtime, &self.clock, limit, future).await
     }
 
     pub(crate) fn failure(&self, error: Failure<M>, at: Time) -> ConnectFailure<M::Error> {
@@ -573,6 +647,14 @@ impl<M: Manager> fmt::Debug for Shared<M> {
     }
 }
 
+impl<M: Manager> Debt<M> {
+    /// To be called with no lock held.
+    pub(crate) fn pay(self) {
+        self.shared.perform(self.effects);
+        self.shared.follow(self.news);
+    }
+}
+
 /// The answer of something of the user's, unless it panics. What it panicked with is forgotten rather than dropped, as
 /// that may panic too.
 pub(crate) fn caught<R>(ask: impl FnOnce() -> R) -> Option<R> {
@@ -585,6 +667,8 @@ pub(crate) fn caught<R>(ask: impl FnOnce() -> R) -> Option<R> {
 struct Closing<M: Manager> {
     shared: Arc<Shared<M>>,
     slot: SlotId,
+    /// For another key.
+    gives_way: bool,
     /// To be told then.
     event: Option<Event>,
 }
@@ -593,6 +677,9 @@ impl<M: Manager> Drop for Closing<M> {
     fn drop(&mut self) {
         self.shared
             .update(|state, now, effects| state.closed(self.slot, now, effects));
+        if let (true, Some(member)) = (self.gives_way, &self.shared.member) {
+            member.gave_way();
+        }
         if let Some(event) = self.event.take() {
             self.shared.tell(|| event);
         }

@@ -1,7 +1,9 @@
 //! What a pool looks like at one instant, and what it has done so far.
 
 use std::fmt;
+use std::num::NonZeroUsize;
 
+use crate::config::MOST_SLOTS;
 use crate::reason::CloseReason;
 use crate::state::Totals;
 
@@ -40,6 +42,73 @@ pub struct Status {
     pub is_paused: bool,
     /// Whether [`Pool::close`](crate::Pool::close) was called, the last handle dropped or the runtime shut down.
     pub is_closed: bool,
+    /// For a key's pool in a [`KeyedPool`](crate::KeyedPool): what limits all keys together.
+    pub total: Option<KeyedTotal>,
+}
+
+/// What limits all keys together, as the [`Status`] of one of them tells it.
+///
+/// # Examples
+///
+/// ```
+/// # use pool_core::doc::Numbers;
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let pool = pool_core::KeyedPool::builder(|_: &&str| Numbers::default()).build()?;
+/// let guards = (pool.checkout(&"one.example").await?, pool.checkout(&"two.example").await?);
+/// let total = pool.status_of(&"one.example").and_then(|status| status.total);
+/// assert_eq!(total.unwrap().to_string(), "2 of 100 over all keys");
+/// # Ok(()) }
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KeyedTotal {
+    size: usize,
+    // Never zero, which keeps the errors that carry a status small.
+    max: NonZeroUsize,
+}
+
+impl KeyedTotal {
+    pub(crate) fn new(size: usize, max: NonZeroUsize) -> Self {
+        Self { size, max }
+    }
+
+    /// Connections of all keys: idle, in use, connecting and closing.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use pool_core::doc::Numbers;
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let pool = pool_core::KeyedPool::builder(|_: &&str| Numbers::default()).build()?;
+    /// let guards = (pool.checkout(&"one.example").await?, pool.checkout(&"two.example").await?);
+    /// let status = pool.status_of(&"one.example").unwrap();
+    /// assert_eq!((status.size(), status.total.unwrap().size()), (1, 2));
+    /// # Ok(()) }
+    /// ```
+    #[must_use]
+    pub fn size(&self) -> usize {
+        self.size
+    }
+
+    /// The most there may be.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use pool_core::doc::Numbers;
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let pool = pool_core::KeyedPool::builder(|_: &&str| Numbers::default()).build()?;
+    /// let connection = pool.checkout(&"one.example").await?;
+    /// let status = pool.status_of(&"one.example").unwrap();
+    /// assert_eq!((status.max_size, status.total.unwrap().max()), (10, 100));
+    /// # Ok(()) }
+    /// ```
+    #[must_use]
+    pub fn max(&self) -> usize {
+        self.max.get()
+    }
 }
 
 impl Status {
@@ -68,11 +137,13 @@ impl fmt::Display for Status {
             waiting,
             is_paused,
             is_closed,
+            total,
         } = self;
-        write!(
-            f,
-            "{in_use} of {max_size} in use, {idle} idle, {connecting} connecting, "
-        )?;
+        match *max_size {
+            MOST_SLOTS.. => write!(f, "{in_use} in use, ")?,
+            max_size => write!(f, "{in_use} of {max_size} in use, ")?,
+        }
+        write!(f, "{idle} idle, {connecting} connecting, ")?;
         if *closing > 0 {
             write!(f, "{closing} closing, ")?;
         }
@@ -83,7 +154,16 @@ impl fmt::Display for Status {
         if *is_closed {
             write!(f, ", closed")?;
         }
+        if let Some(total) = total {
+            write!(f, "; {total}")?;
+        }
         Ok(())
+    }
+}
+
+impl fmt::Display for KeyedTotal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} of {} over all keys", self.size, self.max)
     }
 }
 

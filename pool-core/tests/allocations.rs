@@ -5,7 +5,7 @@ use std::future::Future;
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 
-use pool_core::{Capacity, Manager, Order, Pool, Share, SharedPool};
+use pool_core::{Capacity, KeyedPool, Manager, Order, Pool, Share, SharedPool};
 
 struct Trivial;
 
@@ -57,6 +57,32 @@ fn a_checkout_and_a_check_in_allocate_nothing() {
         });
         assert_eq!(counted.count_total, 0, "{order:?}");
     }
+}
+
+#[test]
+fn a_checkout_and_a_check_in_by_a_key_that_is_there_allocate_nothing() {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    let pool = KeyedPool::builder(|_: &u32| Trivial)
+        .runtime(runtime.handle().clone())
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        for key in 0..10 {
+            drop(pool.checkout(&key).await.unwrap());
+        }
+    });
+    let counted = allocation_counter::measure(|| {
+        for number in 0..1_000 {
+            let key = number % 10;
+            drop(ready(pool.checkout(&key)).unwrap());
+            drop(ready(pool.checkout_owned(&key)).unwrap());
+            drop(pool.try_checkout(&key).unwrap());
+        }
+    });
+    assert_eq!(counted.count_total, 0);
 }
 
 #[test]

@@ -38,6 +38,18 @@ impl<T, E: Clone> State<T, E> {
         self.settle(now, effects);
     }
 
+    /// Changes how many may lie idle; the oldest of those that are too many are given up.
+    pub(crate) fn set_max_idle(&mut self, max_idle: usize, now: Time, effects: &mut Effects<T, E>) {
+        self.limits.max_idle = max_idle;
+        self.limits.min_idle = self.limits.min_idle.min(max_idle);
+        while self.idle.len() > max_idle
+            && let Some(oldest) = self.idle.oldest()
+        {
+            self.reap(oldest, CloseReason::MaxIdle, effects);
+        }
+        self.settle(now, effects);
+    }
+
     pub(crate) fn set_idle_timeout(
         &mut self,
         timeout: Option<Duration>,

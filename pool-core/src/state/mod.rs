@@ -26,6 +26,7 @@
 //! the world it adds to [`Effects`], and the shell performs that after unlocking. The two steps of the hot path,
 //! [`State::check_out`] and [`State::check_in`], owe nothing or do nothing.
 
+mod admission;
 mod control;
 mod idle;
 mod keepalive;
@@ -52,6 +53,7 @@ use self::slots::{Phase, Slots};
 use crate::config::{Config, OnConnectError, Order};
 use crate::reason::CloseReason;
 
+pub(crate) use self::admission::{Account, Wish};
 pub(crate) use self::control::Warmth;
 pub(crate) use self::keepalive::CheckSet;
 pub(crate) use self::outage::Pause;
@@ -89,6 +91,10 @@ pub(crate) struct State<T, E> {
     /// Whether a connection that comes home must take the whole path: the pool is closed or paused or was made smaller,
     /// or connections say how long they may idle.
     detour: bool,
+    /// What a pool that must ask before it dials has told last.
+    told: Option<Account>,
+    /// The arrival of somebody who does not wait, while such a pool is asked on his behalf.
+    prepared: Option<u64>,
 }
 
 /// The part of the configuration that transitions consult.
@@ -216,6 +222,8 @@ impl<T, E: Clone> State<T, E> {
             closed: false,
             hinted: false,
             detour: false,
+            told: None,
+            prepared: None,
         }
     }
 
@@ -276,6 +284,9 @@ impl<T, E: Clone> State<T, E> {
 
     /// Starts one dial if none is under way and there is room: somebody came who does not wait.
     pub(crate) fn prepare_one(&mut self, now: Time, effects: &mut Effects<T, E>) {
+        if self.told.is_some() && self.connecting == 0 && self.may_keep_one() {
+            self.prepared = Some(self.waiters.arrive());
+        }
         let wanted = self.connecting == 0 && self.may_keep_one();
         self.dial(usize::from(wanted), now, effects);
     }
@@ -749,33 +760,48 @@ impl<T, E: Clone> State<T, E> {
 
     /// Demand less supply: starts as many dials as are wanted and not yet under way.
     fn settle(&mut self, now: Time, effects: &mut Effects<T, E>) {
-        if self.paused {
-            return;
-        }
-        // What is only being looked at is idle in a moment, and need not be replaced.
-        let kept = self.idle.len() + self.aside;
-        let missing = self.limits.min_idle.saturating_sub(kept);
-        let demand = self.waiters.queued().saturating_add(missing);
-        if demand > self.connecting {
-            self.dial(demand - self.connecting, now, effects);
+        if !self.paused {
+            self.dial(self.unmet(), now, effects);
         }
     }
 
-    /// Starts up to `wanted` dials, as far as the limits and an outage allow.
+    /// Callers for whom there is no connection.
+    fn callers(&self) -> usize {
+        self.waiters.queued() + usize::from(self.prepared.is_some())
+    }
+
+    /// Connections that are wanted and for which no dial is under way.
+    fn unmet(&self) -> usize {
+        // What is only being looked at is idle in a moment, and need not be replaced.
+        let kept = self.idle.len() + self.aside;
+        let missing = self.limits.min_idle.saturating_sub(kept);
+        let demand = self.callers().saturating_add(missing);
+        demand.saturating_sub(self.connecting)
+    }
+
+    /// Starts up to `wanted` dials, unless they have to be asked for.
     fn dial(&mut self, wanted: usize, now: Time, effects: &mut Effects<T, E>) {
+        if wanted > 0 && self.told.is_none() {
+            self.start(self.startable(wanted, now), effects);
+        }
+    }
+
+    /// How many of the dials that are wanted the limits and an outage allow.
+    fn startable(&self, wanted: usize, now: Time) -> usize {
+        if self.closed || self.paused {
+            return 0;
+        }
         let most = self
             .outages
             .most_dials(now, self.connecting, self.limits.max_connecting);
-        let room = self.room();
-        let started = if self.closed || self.paused {
-            0
-        } else {
-            wanted.min(room).min(most)
-        };
-        if started > 0 {
+        wanted.min(self.room()).min(most)
+    }
+
+    fn start(&mut self, dials: usize, effects: &mut Effects<T, E>) {
+        if dials > 0 {
             self.outages.dialled();
         }
-        for _ in 0..started {
+        for _ in 0..dials {
             let dial = self.occupy();
             effects.dial.push(dial);
         }

@@ -65,6 +65,12 @@ impl<E: Clone> Outages<E> {
         self.current.is_none()
     }
 
+    /// Whether somebody waits out a pause.
+    pub(super) fn is_pausing(&self) -> bool {
+        let retry_at = self.current.as_ref().map(|outage| outage.retry_at);
+        retry_at.is_some_and(|retry_at| retry_at > Time::START)
+    }
+
     /// The last failure and its time.
     pub(super) fn last_error(&self) -> Option<(E, Time)> {
         self.current

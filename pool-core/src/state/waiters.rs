@@ -1,5 +1,7 @@
 //! The queue of callers: strictly first come, first served.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::Waker;
 
 use super::time::Time;
@@ -43,7 +45,8 @@ pub(crate) struct Waiters<T, E> {
     first: u32,
     last: u32,
     queued: usize,
-    next_ticket: u64,
+    /// Arrivals so far, possibly at several pools that count them together.
+    arrivals: Arc<AtomicU64>,
     /// Waiters passed by in search of a place.
     #[cfg(test)]
     pub(super) passed: usize,
@@ -57,7 +60,7 @@ impl<T, E> Waiters<T, E> {
             first: NONE,
             last: NONE,
             queued: 0,
-            next_ticket: 0,
+            arrivals: Arc::default(),
             #[cfg(test)]
             passed: 0,
         }
@@ -76,12 +79,32 @@ impl<T, E> Waiters<T, E> {
 
     /// A place that is not queued yet.
     pub(crate) fn reserve(&mut self) -> WaiterId {
-        let ticket = self.next_ticket;
-        self.next_ticket += 1;
         WaiterId {
             index: NONE,
-            ticket,
+            ticket: self.arrive(),
         }
+    }
+
+    /// Counts arrivals together with others from now on.
+    pub(super) fn arrive_at(&mut self, arrivals: &Arc<AtomicU64>) {
+        self.arrivals = Arc::clone(arrivals);
+    }
+
+    /// The number of an arrival. Drawn under the lock, so that nobody who joins later has a lower one.
+    pub(super) fn arrive(&self) -> u64 {
+        self.arrivals.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// When the one arrived who has so many before him.
+    pub(super) fn arrival(&self, before: usize) -> Option<u64> {
+        let mut index = self.first;
+        for _ in 0..before {
+            if index == NONE {
+                break;
+            }
+            index = self.get(index).behind;
+        }
+        (index != NONE).then(|| self.get(index).ticket)
     }
 
     /// Joins at the end, or, with the place of a former wait, where that place was.
@@ -91,10 +114,7 @@ impl<T, E> Waiters<T, E> {
         deadline: Time,
         waker: Waker,
     ) -> WaiterId {
-        let ticket = former.map_or(self.next_ticket, |place| place.ticket);
-        if former.is_none() {
-            self.next_ticket += 1;
-        }
+        let ticket = former.map_or_else(|| self.arrive(), |place| place.ticket);
         let (mut before, mut behind) = (self.last, NONE);
         if former.is_some() {
             // He was the first when he was granted something, so only others like him are before him.
@@ -152,6 +172,19 @@ impl<T, E> Waiters<T, E> {
             waiter.grant = Some(Grant::Expired);
         }
         Err(grant)
+    }
+
+    /// Gives `grant` to the newest, if there is one.
+    pub(super) fn grant_newest(&mut self, grant: Grant<T, E>, woken: &mut super::Wakers) -> bool {
+        let newest = self.last;
+        if newest == NONE {
+            return false;
+        }
+        self.unlink(newest);
+        let waiter = self.at(newest);
+        woken.extend(waiter.waker.take());
+        waiter.grant = Some(grant);
+        true
     }
 
     /// What the waiter was granted, upon which its place is gone. If nothing yet, `Err` says whether the waker is
@@ -223,6 +256,12 @@ impl<T, E> Waiters<T, E> {
             NONE => self.last = previous,
             behind => self.at(behind).before = previous,
         }
+    }
+
+    fn get(&self, index: u32) -> &Waiter<T, E> {
+        self.waiters[index as usize]
+            .as_ref()
+            .expect("an id names a place that was not vacated")
     }
 
     #[inline]

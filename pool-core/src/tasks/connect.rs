@@ -141,10 +141,11 @@ impl<M: Manager> Drop for Permit<M> {
                 ConnectError::Panicked("a destructor panicked".to_owned()),
             );
         }
+        // A dial ends without a result when the pool stops, or its runtime; the pool cannot go on without one. It is closed
+        // first: the slot that is free then is nobody's.
+        self.shared.end();
         self.shared
             .update(|state, _, effects| state.abandoned(dial.slot, effects));
         self.shared.tell(|| Event::ConnectAbandoned { id: dial.id });
-        // A dial ends without a result when the pool stops, or its runtime; the pool cannot go on without one.
-        self.shared.close();
     }
 }

@@ -5,9 +5,13 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::sync::{Arc, Weak};
 use std::task::Poll;
+use std::time::Duration;
 
+use tokio::runtime::Handle;
+
+use crate::clock::Clock;
 use crate::manager::Manager;
-use crate::shared::Shared;
+use crate::shared::{Shared, caught};
 
 pub(crate) mod connect;
 pub(crate) mod homecoming;
@@ -44,7 +48,7 @@ impl<M: Manager> Drop for Remote<M> {
         if !self.done
             && let Some(shared) = self.shared.upgrade()
         {
-            shared.close();
+            shared.end();
         }
     }
 }
@@ -58,6 +62,31 @@ pub(crate) async fn unless<F: Future>(
     poll_fn(|cx| match future.as_mut().poll(cx) {
         Poll::Ready(outcome) => Poll::Ready(Some(outcome)),
         Poll::Pending => stopped.as_mut().poll(cx).map(|()| None),
+    })
+    .await
+}
+
+/// The outcome of `future`, unless the limit or the runtime ends first. The caller's executor may not be tokio's.
+pub(crate) async fn within<F: Future>(
+    runtime: &Handle,
+    clock: &Clock,
+    limit: Option<Duration>,
+    future: F,
+) -> Option<F::Output> {
+    let sleep = limit.and_then(|limit| {
+        let _entered = runtime.enter();
+        clock.sleep_until(clock.exact().after(limit))
+    });
+    let (mut future, mut sleep) = (pin!(future), pin!(sleep));
+    poll_fn(|cx| {
+        if let Poll::Ready(outcome) = future.as_mut().poll(cx) {
+            return Poll::Ready(Some(outcome));
+        }
+        match sleep.as_mut().as_pin_mut() {
+            // A timer panics when its runtime has ended.
+            Some(sleep) => caught(|| sleep.poll(cx).map(|()| None)).unwrap_or(Poll::Ready(None)),
+            None => Poll::Pending,
+        }
     })
     .await
 }
