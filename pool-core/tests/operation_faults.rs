@@ -1,5 +1,10 @@
 //! Faults of checks, sizes, pauses and their like that were found and mended, each with the test that found it.
 
+#![allow(
+    clippy::disallowed_methods,
+    reason = "the paused clock is read as tests may"
+)]
+
 mod support;
 
 use std::future::IntoFuture;

@@ -572,11 +572,12 @@ impl World {
 
 #[test]
 fn nothing_gives_way_for_a_connection_for_which_nobody_waits() {
-    let mut config = Config::default();
-    config.min_idle = 2;
+    let config = Config {
+        min_idle: 2,
+        ..Config::default()
+    };
     let mut world = World::new(2, OnFull::Wait, vec![config; 2]);
-    while !world.dials.is_empty() {
-        let Of { key, it } = world.dials.pop().expect("there is one");
+    while let Some(Of { key, it }) = world.dials.pop() {
         world.step(key, |state, now, effects| {
             state.connected(it.slot, it.id, now, 0, effects)
         });
@@ -588,8 +589,10 @@ fn nothing_gives_way_for_a_connection_for_which_nobody_waits() {
 
 #[test]
 fn a_key_that_may_not_dial_is_not_in_the_order() {
-    let mut config = Config::default();
-    config.max_connecting = 1;
+    let config = Config {
+        max_connecting: 1,
+        ..Config::default()
+    };
     let mut world = World::new(2, OnFull::Wait, vec![config; 2]);
     for _ in 0..3 {
         world.queue(0);
