@@ -73,7 +73,7 @@ async fn whoever_turns_a_safeguard_off_is_told_what_he_gave_up() {
             "recycle",
         ),
     ] {
-        let report = without.limit(Duration::from_secs(1)).check().await;
+        let report = without.limit(Duration::from_secs(3)).check().await;
         let broken: Vec<_> = report
             .broken()
             .map(|(rule, fault)| (rule, fault.method()))

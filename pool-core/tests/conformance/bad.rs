@@ -297,6 +297,16 @@ async fn a_close_that_is_given_up_is_told_from_one_that_ends() {
 }
 
 #[tokio::test]
+async fn a_crowd_that_nobody_serves_is_told_why() {
+    let report = check(Fault::NeverCloses).await;
+    let Verdict::Broken(fault) = report.verdict(Rule::MaxSizeHolds) else {
+        panic!("{report}");
+    };
+    let seen = "close: nobody of a crowd was served after 500ms (0 of 4 in use, 0 idle, 0 connecting, 4 closing, ";
+    assert!(fault.to_string().starts_with(seen), "{fault}");
+}
+
+#[tokio::test]
 #[should_panic(expected = "remedy: ")]
 async fn a_report_of_a_broken_rule_can_be_asserted() {
     check(Fault::FailsToConnect).await.assert();

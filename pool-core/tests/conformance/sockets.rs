@@ -151,7 +151,7 @@ async fn a_plain_manager_keeps_every_rule_that_it_is_asked() {
 async fn a_probe_that_trusts_the_reactor_is_not_exact() {
     let report = plain(|_| {})
         .exact()
-        .limit(Duration::from_secs(1))
+        .limit(Duration::from_secs(3))
         .check()
         .await;
     assert_eq!(broken(&report), [Rule::KernelIsAsked], "{report}");
@@ -285,7 +285,7 @@ async fn check_driven(waits: bool) -> Report {
     let address = server.address();
     Subject::new(move || Driven { address, waits }, server)
         .use_once(Driver::ask)
-        .limit(Duration::from_secs(if waits { 10 } else { 1 }))
+        .limit(Duration::from_secs(if waits { 10 } else { 3 }))
         .check()
         .await
 }

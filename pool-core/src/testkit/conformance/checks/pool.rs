@@ -10,7 +10,7 @@ use tokio::task::JoinSet;
 use super::super::observed::Observed;
 use super::super::report::{Verdict, broken};
 use super::super::trial::{Outcome, Trial, USE_ONCE, frozen_until, tick};
-use crate::error::{CheckoutError, ConnectError};
+use crate::error::{CheckoutError, ConnectError, ConnectFailure};
 use crate::manager::Manager;
 use crate::pool::Pool;
 use crate::pooled::{OwnedPooled, Pooled};
@@ -63,26 +63,7 @@ pub(super) async fn max_size_holds<M: Manager>(trial: &Trial<M>) -> Outcome {
         })
     };
     let pool = pool(trial, manager);
-    let mut tasks = JoinSet::new();
-    for task in 0..TASKS {
-        let pool = pool.clone();
-        tasks.spawn(async move {
-            for round in 0..USES {
-                let guard = checkout_owned(&pool).await?;
-                tokio::task::yield_now().await;
-                match (task + round) % 2 {
-                    0 => OwnedPooled::discard(guard),
-                    _ => drop(guard),
-                }
-            }
-            Ok(())
-        });
-    }
-    let mut outcome = Ok(());
-    while let Some(task) = tasks.join_next().await {
-        let task = task.unwrap_or_else(|panicked| resume_unwind(panicked.into_panic()));
-        outcome = outcome.and(task);
-    }
+    let outcome = crowd(trial, &pool).await;
     match most.load(Ordering::SeqCst) {
         0 => outcome,
         // Whoever did not get a connection meanwhile was kept waiting by the check.
@@ -93,6 +74,52 @@ pub(super) async fn max_size_holds<M: Manager>(trial: &Trial<M>) -> Outcome {
             ),
         )),
     }
+}
+
+/// Many tasks that return and discard connections, for as long as somebody is served now and then: how long each of
+/// them waits is up to the machine.
+async fn crowd<M: Manager>(trial: &Trial<M>, pool: &Pool<Observed<M>>) -> Outcome {
+    let served = Arc::new(AtomicUsize::new(0));
+    let mut tasks = JoinSet::new();
+    for task in 0..TASKS {
+        let (pool, served) = (pool.clone(), Arc::clone(&served));
+        tasks.spawn(async move {
+            for round in 0..USES {
+                let checkout = pool.checkout_owned().without_timeout().await;
+                let guard = checkout.map_err(|error| no_connection(&pool, &error))?;
+                served.fetch_add(1, Ordering::SeqCst);
+                tokio::task::yield_now().await;
+                match (task + round) % 2 {
+                    0 => OwnedPooled::discard(guard),
+                    _ => drop(guard),
+                }
+            }
+            Ok(())
+        });
+    }
+    loop {
+        let before = served.load(Ordering::SeqCst);
+        let is_served = || served.load(Ordering::SeqCst) > before;
+        if before == TASKS * USES {
+            return Ok(());
+        }
+        if !trial.until(is_served).await {
+            break;
+        }
+    }
+    while let Some(task) = tasks.try_join_next() {
+        task.unwrap_or_else(|panicked| resume_unwind(panicked.into_panic()))?;
+    }
+    // Nobody gets anything, so this ends at once; it knows why.
+    let Err(error) = pool.checkout().timeout(Duration::ZERO).await else {
+        return Ok(());
+    };
+    let mut seen = trial.too_long("nobody of a crowd was served");
+    seen = format!("{seen} ({})", pool.status());
+    if let Some(failure) = last_failure(&error) {
+        seen = format!("{seen}; {failure}");
+    }
+    Err(broken(culprit(pool, &error), seen))
 }
 
 pub(super) async fn dropped_leaves_nothing<M: Manager>(trial: &Trial<M>) -> Outcome {
@@ -173,17 +200,23 @@ async fn checkout_owned<M: Manager>(
     checkout.map_err(|error| no_connection(pool, &error))
 }
 
-/// Who is to blame for a checkout that failed.
 fn no_connection<M: Manager>(pool: &Pool<Observed<M>>, error: &CheckoutError<M::Error>) -> Verdict {
-    let last = match error {
-        CheckoutError::Timeout(timeout) => timeout.last_connect_error.as_ref(),
-        CheckoutError::Connect(failure) => Some(failure),
-        _ => None,
-    };
-    let method = match last.map(|failure| &*failure.error) {
+    broken(culprit(pool, error), format!("a checkout failed: {error}"))
+}
+
+/// Who is to blame for a checkout that failed.
+fn culprit<M: Manager>(pool: &Pool<Observed<M>>, error: &CheckoutError<M::Error>) -> &'static str {
+    match last_failure(error).map(|failure| &*failure.error) {
         Some(ConnectError::Dropped) => "is_dropped",
         _ if pool.status().closing > 0 => "close",
         _ => "connect",
-    };
-    broken(method, format!("a checkout failed: {error}"))
+    }
+}
+
+fn last_failure<E>(error: &CheckoutError<E>) -> Option<&ConnectFailure<E>> {
+    match error {
+        CheckoutError::Timeout(timeout) => timeout.last_connect_error.as_ref(),
+        CheckoutError::Connect(failure) => Some(failure),
+        _ => None,
+    }
 }
