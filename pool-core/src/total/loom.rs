@@ -171,7 +171,7 @@ impl Model {
     fn queue(&self, key: usize) -> WaiterId {
         let waker = Waker::noop().clone();
         let place = self.step(key, |state, effects| {
-            state.request(None, Time::NEVER, waker, Time::START, effects)
+            state.request(None, false, Time::NEVER, waker, Time::START, effects)
         });
         place.expect("nothing is idle")
     }
