@@ -234,6 +234,7 @@ impl<M: Manager, H: Borrow<Arc<Shared<M>>>> Lease<M, H> {
             Recycle::Keep if shared.plain => self.make_available(),
             Recycle::Keep => self.come_home_checked(false),
             Recycle::Discard => {}
+            Recycle::DiscardWithOlder => shared.retire(shared.connection_info(self.slot).id),
             Recycle::Reset => self.come_home_checked(true),
         }
     }

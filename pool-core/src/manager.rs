@@ -163,6 +163,9 @@ pub enum Recycle {
     Keep,
     /// Not to be used again: close it.
     Discard,
+    /// As [`Discard`](Self::Discard), and all connections that are older are retired: what was learned on this one is
+    /// true of them too, such as that the server is no longer the primary.
+    DiscardWithOlder,
     /// Run [`Manager::reset`] first.
     Reset,
 }

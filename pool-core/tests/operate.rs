@@ -11,7 +11,7 @@ use std::time::Duration;
 use futures::StreamExt;
 use pool_core::testkit::Peer;
 use pool_core::{
-    CheckoutError, CloseReason, Dropped, Manager, OnConnectError, Order, Pool, Pooled,
+    CheckoutError, CloseReason, Dropped, Manager, OnConnectError, Order, Pool, Pooled, Recycle,
     TryCheckoutError,
 };
 use support::{Gate, SECOND, Scripted, builder, fill, poll, settle};
@@ -354,6 +354,22 @@ async fn a_dial_begun_before_is_retired_when_it_is_done() {
     assert!(poll(&mut waiting).is_pending());
     pool.retire_all();
     assert_eq!(waiting.await.unwrap().number(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_manager_may_discard_what_comes_home_with_all_that_is_older() {
+    let pool = builder().order(Order::Fifo).build().unwrap();
+    fill(&pool, 3).await;
+    let (first, second) = (
+        pool.checkout().await.unwrap(),
+        pool.checkout().await.unwrap(),
+    );
+    pool.manager().recycles(Recycle::DiscardWithOlder);
+    drop(second);
+    assert_eq!(Pooled::is_due(&first), Some(CloseReason::Retired));
+    drop(first);
+    assert_eq!(pool.status().idle, 1);
+    assert_eq!(pool.checkout().await.unwrap().number(), 3);
 }
 
 #[tokio::test(start_paused = true)]
