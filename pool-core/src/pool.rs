@@ -10,7 +10,7 @@ use crate::config::Config;
 use crate::error::TryCheckoutError;
 use crate::manager::Manager;
 use crate::many::CheckoutMany;
-use crate::pooled::Pooled;
+use crate::pooled::{OwnedPooled, Pooled};
 use crate::shared::{Parts, Shared};
 use crate::status::{Metrics, Status};
 use crate::try_checkout::try_checkout;
@@ -145,6 +145,31 @@ impl<M: Manager> Pool<M> {
     #[track_caller]
     pub fn try_checkout(&self) -> Result<Pooled<'_, M>, TryCheckoutError> {
         try_checkout(&self.shared, Location::caller()).map(Pooled::new)
+    }
+
+    /// As [`try_checkout`](Self::try_checkout), with a guard that borrows nothing.
+    ///
+    /// # Errors
+    ///
+    /// The same.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use pool_core::doc::Numbers;
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let pool = pool_core::Pool::builder(Numbers::default()).build()?;
+    /// pool.warm_up(1).await?;
+    /// let connection = pool.try_checkout_owned()?;
+    /// let number = tokio::spawn(async move { *connection }).await?;
+    /// assert_eq!(number, 1);
+    /// # Ok(()) }
+    /// ```
+    #[track_caller]
+    pub fn try_checkout_owned(&self) -> Result<OwnedPooled<M>, TryCheckoutError> {
+        let lease = try_checkout(&self.shared, Location::caller())?;
+        Ok(OwnedPooled::new(lease.rehome(Arc::clone(&self.shared))))
     }
 
     /// Takes `wanted` connections at once, all or none: two callers who each need several cannot each end up with half.

@@ -1,0 +1,327 @@
+//! One connection: redis-rs over our stream, what drives it, and what its users have left behind.
+
+use std::fmt;
+use std::time::Duration;
+
+use pool_core::{Capacity, Recycle};
+use redis::aio::{ConnectionLike, MultiplexedConnection};
+use redis::{Cmd, Pipeline, RedisError, RedisFuture, RedisResult, Value};
+
+use crate::blocking::Blocks;
+use crate::bounded::bounded;
+use crate::driver::Driver;
+use crate::fate;
+use crate::limit::{Limit, Limited};
+use crate::traces::Traces;
+
+/// A connection to Redis that knows whether the next user can have it.
+///
+/// It is a connection of redis-rs: commands, pipelines, scripts and scans work on it as they do on any other. Between
+/// two users nothing is sent; what the last one has left behind is known from his commands, see
+/// [what is kept](crate#what-is-kept-and-what-is-not).
+///
+/// # Cancellation
+///
+/// A command whose future is dropped before its answer came may still run, and the connection is not kept: its answer
+/// would reach the next user, and a job popped for nobody would be lost. While the same user holds it, it can be used
+/// on.
+///
+/// # Examples
+///
+/// ```no_run
+/// use pool_core::Pool;
+/// use pool_redis::{RedisManager, RedisPool};
+/// use redis::AsyncCommands;
+///
+/// # tokio::runtime::Runtime::new().unwrap().block_on(async {
+/// let pool = RedisPool::new(Pool::builder(RedisManager::new("redis://localhost")?).build()?);
+/// let mut connection = pool.checkout().await?;
+///
+/// let () = connection.set("visits", 41).await?;
+/// let (before, now): (i64, i64) = redis::pipe()
+///     .get("visits")
+///     .incr("visits", 1)
+///     .query_async(&mut connection)
+///     .await?;
+/// assert_eq!((before, now), (41, 42));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// # }).unwrap();
+/// ```
+pub struct RedisConnection {
+    redis: MultiplexedConnection,
+    driver: Driver,
+    capacity: Capacity,
+    /// The database it was made for.
+    home: i64,
+    command_timeout: Option<Duration>,
+    state: State,
+}
+
+/// Whether the next user can have it.
+#[derive(Debug, Default)]
+struct State {
+    traces: Traces,
+    /// A command was sent whose answer has not come.
+    is_waiting: bool,
+    /// Such a command was given up: its answer may still come.
+    is_abandoned: bool,
+    /// An error after which nobody knows where an answer begins.
+    is_broken: bool,
+    /// The server is no longer the one that takes writes.
+    is_demoted: bool,
+}
+
+impl RedisConnection {
+    pub(crate) fn new(
+        redis: MultiplexedConnection,
+        driver: Driver,
+        capacity: Capacity,
+        home: i64,
+        command_timeout: Option<Duration>,
+    ) -> Self {
+        Self {
+            redis,
+            driver,
+            capacity,
+            home,
+            command_timeout,
+            state: State::default(),
+        }
+    }
+
+    /// Sends commands with another limit than the manager's [`command_timeout`](crate::RedisManager::command_timeout).
+    ///
+    /// It is the whole time of each command, the blocking of a blocking one included; `None` waits for ever. A command
+    /// that takes longer fails with an error for which [`RedisError::is_timeout`] is true, and costs the connection.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// # use pool_redis::RedisConnection;
+    /// use redis::AsyncCommands;
+    /// use std::time::Duration;
+    ///
+    /// # async fn example(connection: &mut RedisConnection) -> redis::RedisResult<()> {
+    /// let value: Option<String> = connection.limit(Duration::from_millis(50)).get("key").await?;
+    /// // Gives up after a minute, although Redis would wait for ever.
+    /// let job: Result<(String, String), _> =
+    ///     connection.limit(Duration::from_secs(60)).blpop("queue", 0.0).await;
+    /// assert!(job.is_err_and(|error| error.is_timeout()));
+    /// # Ok(()) }
+    /// ```
+    pub fn limit(&mut self, limit: impl Into<Option<Duration>>) -> Limited<'_> {
+        Limited::new(self, limit.into())
+    }
+
+    /// The connection of redis-rs inside, whose driver lives on by itself until the last clone of it is dropped.
+    ///
+    /// For connections that were [detached](crate::PooledConnection::detach). It has no timeout, and takes itself for
+    /// one in RESP2, whatever the server speaks.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// # use pool_redis::{PooledConnection, RedisPool};
+    /// # async fn example(pool: RedisPool) -> Result<(), Box<dyn std::error::Error>> {
+    /// let mut connection = PooledConnection::detach(pool.checkout().await?).into_multiplexed();
+    /// redis::cmd("PING").exec_async(&mut connection).await?;
+    /// assert_eq!(pool.status().in_use, 0);
+    /// # Ok(()) }
+    /// ```
+    pub fn into_multiplexed(self) -> MultiplexedConnection {
+        self.driver.release();
+        self.redis
+    }
+
+    pub(crate) fn driver(&self) -> &Driver {
+        &self.driver
+    }
+
+    pub(crate) fn driver_mut(&mut self) -> &mut Driver {
+        &mut self.driver
+    }
+
+    pub(crate) fn into_driver(self) -> Driver {
+        self.driver
+    }
+
+    pub(crate) fn capacity(&self) -> &Capacity {
+        &self.capacity
+    }
+
+    pub(crate) fn redis(&self) -> &MultiplexedConnection {
+        &self.redis
+    }
+
+    pub(crate) fn is_watching(&self) -> bool {
+        self.state.traces.is_watching
+    }
+
+    /// What is to become of it, now that its user has gone.
+    pub(crate) fn verdict(&self, is_strict: bool) -> Recycle {
+        let state = &self.state;
+        if state.is_demoted {
+            return Recycle::DiscardWithOlder;
+        }
+        let is_unusable = state.is_waiting | state.is_abandoned | state.is_broken;
+        if is_unusable || state.traces.is_spoilt {
+            return Recycle::Discard;
+        }
+        match is_strict || !state.traces.are_none() {
+            true => Recycle::Reset,
+            false => Recycle::Keep,
+        }
+    }
+
+    /// Undoes what the last user has done, as far as it can be undone.
+    pub(crate) async fn undo(&mut self) -> RedisResult<()> {
+        let traces = self.state.traces;
+        let mut pipeline = redis::pipe();
+        if traces.is_queueing {
+            pipeline.cmd("DISCARD");
+        } else if traces.is_watching {
+            pipeline.cmd("UNWATCH");
+        }
+        if traces.is_elsewhere {
+            pipeline.cmd("SELECT").arg(self.home);
+        }
+        for answer in self.converse(&pipeline).await? {
+            if let Value::ServerError(error) = answer {
+                return Err(error.into());
+            }
+        }
+        self.state.traces = Traces::default();
+        Ok(())
+    }
+
+    /// Sends commands of ours and takes the answers as they come.
+    pub(crate) async fn converse(&mut self, pipeline: &Pipeline) -> RedisResult<Vec<Value>> {
+        self.redis
+            .send_packed_commands(pipeline, 0, pipeline.len())
+            .await
+    }
+
+    /// Nothing is left of what was known of the last user.
+    pub(crate) fn forget(&mut self) {
+        self.state = State::default();
+    }
+
+    pub(crate) async fn command(&mut self, command: &Cmd, limit: Limit) -> RedisResult<Value> {
+        let limit = limit.of(self.command_timeout, || Blocks::of(command));
+        self.begin()?;
+        self.state.traces.follow(command, self.home);
+        let sent = self.redis.send_packed_command(command);
+        let answer = bounded(self.driver.runtime(), limit, sent).await;
+        self.end(answer, |state, value| state.heed(value))
+    }
+
+    pub(crate) async fn commands(
+        &mut self,
+        pipeline: &Pipeline,
+        offset: usize,
+        count: usize,
+        limit: Limit,
+    ) -> RedisResult<Vec<Value>> {
+        let limit = limit.of(self.command_timeout, || Blocks::of_all(pipeline));
+        self.begin()?;
+        self.state.traces.follow_all(pipeline, self.home);
+        let sent = self.redis.send_packed_commands(pipeline, offset, count);
+        let answer = bounded(self.driver.runtime(), limit, sent).await;
+        self.end(answer, |state, values| {
+            values.iter().for_each(|value| state.heed(value))
+        })
+    }
+
+    /// From here on the connection is unusable for others, until the answer has come.
+    fn begin(&mut self) -> RedisResult<()> {
+        if self.driver.is_finished() {
+            self.state.is_broken = true;
+            return Err(fate::not_sent());
+        }
+        self.state.is_abandoned |= self.state.is_waiting;
+        self.state.is_waiting = true;
+        Ok(())
+    }
+
+    fn end<T>(
+        &mut self,
+        answer: RedisResult<T>,
+        heed: impl FnOnce(&mut State, &T),
+    ) -> RedisResult<T> {
+        self.state.is_waiting = false;
+        match answer {
+            Ok(answer) => {
+                heed(&mut self.state, &answer);
+                Ok(answer)
+            }
+            Err(error) if fate::is_answer(&error) => {
+                self.state.heed_refusal(&error);
+                Err(error)
+            }
+            Err(error) => {
+                self.state.is_broken = true;
+                Err(fate::unknown(error))
+            }
+        }
+    }
+}
+
+impl State {
+    /// An answer passes: an error in it may say something about the connection.
+    #[inline]
+    fn heed(&mut self, answer: &Value) {
+        if let Value::ServerError(error) = answer {
+            self.heed_code(error.code());
+        }
+    }
+
+    /// A transaction that was refused names the command that was to blame.
+    #[cold]
+    fn heed_refusal(&mut self, error: &RedisError) {
+        if let Some(errors) = error.clone().into_server_errors() {
+            errors
+                .iter()
+                .for_each(|(_, error)| self.heed_code(error.code()));
+        }
+    }
+
+    #[cold]
+    fn heed_code(&mut self, code: &str) {
+        match code {
+            "READONLY" => self.is_demoted = true,
+            // The user it was made for is gone, or is wanted now.
+            "NOAUTH" => self.is_broken = true,
+            _ => {}
+        }
+    }
+}
+
+impl ConnectionLike for RedisConnection {
+    fn req_packed_command<'a>(&'a mut self, command: &'a Cmd) -> RedisFuture<'a, Value> {
+        Box::pin(self.command(command, Limit::Default))
+    }
+
+    fn req_packed_commands<'a>(
+        &'a mut self,
+        pipeline: &'a Pipeline,
+        offset: usize,
+        count: usize,
+    ) -> RedisFuture<'a, Vec<Value>> {
+        Box::pin(self.commands(pipeline, offset, count, Limit::Default))
+    }
+
+    /// The pool's database; the one a user has selected since is not known here.
+    fn get_db(&self) -> i64 {
+        self.home
+    }
+}
+
+impl fmt::Debug for RedisConnection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RedisConnection")
+            .field("home", &self.home)
+            .field("command_timeout", &self.command_timeout)
+            .field("state", &self.state)
+            .finish_non_exhaustive()
+    }
+}

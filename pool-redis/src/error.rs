@@ -1,0 +1,205 @@
+//! What goes wrong before there is a connection, in words that name the server and what to do.
+
+use std::error::Error;
+use std::fmt;
+use std::time::Duration;
+
+use pool_tcp::{AddressError, TcpError};
+use redis::RedisError;
+
+/// A server that cannot be dialled as it was given.
+///
+/// # Examples
+///
+/// ```
+/// use pool_redis::RedisManager;
+///
+/// let error = RedisManager::new("http://localhost").unwrap_err();
+/// assert!(error.to_string().contains("write redis://localhost:6379/0"), "{error}");
+/// ```
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum RedisConfigError {
+    /// Not a URL of Redis.
+    Url(RedisError),
+    /// A host that cannot be dialled.
+    Address(AddressError),
+    /// A `rediss://` address, and the feature `tls` is off.
+    NoTls {
+        /// The address.
+        target: String,
+    },
+    /// A `rediss://` address with `#insecure`, or with certificates that redis-rs does not give back.
+    TlsByHand {
+        /// The address.
+        target: String,
+    },
+    /// The operating system has no certificates to trust.
+    NoRoots {
+        /// What was wrong with the first of them, if there is one.
+        cause: Option<String>,
+    },
+    /// An address this platform has no sockets for.
+    Unsupported {
+        /// The address.
+        target: String,
+    },
+}
+
+impl fmt::Display for RedisConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Url(_) => f.write_str(
+                "this is no URL of Redis; write redis://localhost:6379/0, with user:password@ before the host if the \
+                 server wants one, or redis+unix:///path",
+            ),
+            Self::Address(error) => write!(f, "{error}"),
+            Self::NoTls { target } => write!(
+                f,
+                "{target}: TLS was left out of this build; turn on the feature tls of pool-redis"
+            ),
+            Self::TlsByHand { target } => write!(
+                f,
+                "{target}: whom to trust, or not to ask, cannot be read from it; give a rustls configuration to \
+                 RedisManager::with_tls"
+            ),
+            Self::NoRoots { cause } => {
+                f.write_str("the operating system has no certificates to trust")?;
+                if let Some(cause) = cause {
+                    write!(f, " ({cause})")?;
+                }
+                f.write_str("; give a rustls configuration to RedisManager::with_tls")
+            }
+            Self::Unsupported { target } => {
+                write!(f, "{target}: there are no such sockets on this platform")
+            }
+        }
+    }
+}
+
+impl Error for RedisConfigError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            Self::Url(error) => Some(error),
+            // Its message is this one's.
+            Self::Address(_)
+            | Self::NoTls { .. }
+            | Self::TlsByHand { .. }
+            | Self::NoRoots { .. }
+            | Self::Unsupported { .. } => None,
+        }
+    }
+}
+
+impl From<AddressError> for RedisConfigError {
+    fn from(error: AddressError) -> Self {
+        Self::Address(error)
+    }
+}
+
+/// Why there is no connection.
+///
+/// # Examples
+///
+/// ```
+/// use pool_core::Manager;
+/// use pool_redis::{RedisConnectError, RedisManager};
+///
+/// # tokio::runtime::Runtime::new().unwrap().block_on(async {
+/// let manager = RedisManager::new("redis://no-such-host.invalid")?;
+/// let error = manager.connect().await.unwrap_err();
+/// assert!(matches!(error, RedisConnectError::Tcp(_)));
+/// assert!(error.to_string().starts_with("could not resolve no-such-host.invalid: "));
+/// # Ok::<(), pool_redis::RedisConfigError>(())
+/// # }).unwrap();
+/// ```
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum RedisConnectError {
+    /// No TCP connection, or no TLS over it.
+    Tcp(TcpError),
+    /// The path of a Unix-domain socket took no connection.
+    #[cfg(unix)]
+    Unix(pool_tcp::UnixError),
+    /// The server took the connection, and not who we are or what we want.
+    Refused {
+        /// The server.
+        target: String,
+        /// What it was asked for, such as `AUTH`. Never with the password.
+        command: &'static str,
+        /// Its answer.
+        source: RedisError,
+    },
+    /// The server wants a password and was given none.
+    NoPassword {
+        /// The server.
+        target: String,
+    },
+    /// The connection ended, or became nonsense, before the handshake was over.
+    Handshake {
+        /// The server.
+        target: String,
+        /// What redis-rs said.
+        source: RedisError,
+    },
+    /// The server took the connection but did not answer in time.
+    TimedOut {
+        /// The server.
+        target: String,
+        /// The limit.
+        limit: Duration,
+    },
+}
+
+impl fmt::Display for RedisConnectError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(error) => write!(f, "{error}"),
+            #[cfg(unix)]
+            Self::Unix(error) => write!(f, "{error}"),
+            Self::Refused {
+                target,
+                command,
+                source,
+            } => write!(f, "{target} refused {command}: {source}"),
+            Self::NoPassword { target } => write!(
+                f,
+                "{target} wants a password; write redis://:password@host or redis://user:password@host"
+            ),
+            Self::Handshake { target, .. } => write!(
+                f,
+                "{target} took the connection and ended it before it answered; is it a Redis?"
+            ),
+            Self::TimedOut { target, limit } => write!(
+                f,
+                "{target} took the connection, but did not answer within {limit:?}"
+            ),
+        }
+    }
+}
+
+impl Error for RedisConnectError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            Self::Tcp(error) => error.source(),
+            #[cfg(unix)]
+            Self::Unix(error) => error.source(),
+            Self::Handshake { source, .. } => Some(source),
+            // Its message is in this one's.
+            Self::Refused { .. } | Self::NoPassword { .. } | Self::TimedOut { .. } => None,
+        }
+    }
+}
+
+impl From<TcpError> for RedisConnectError {
+    fn from(error: TcpError) -> Self {
+        Self::Tcp(error)
+    }
+}
+
+#[cfg(unix)]
+impl From<pool_tcp::UnixError> for RedisConnectError {
+    fn from(error: pool_tcp::UnixError) -> Self {
+        Self::Unix(error)
+    }
+}

@@ -1,0 +1,201 @@
+//! The pool whose guard is a connection of redis-rs.
+
+use std::fmt;
+use std::future::Future;
+use std::ops::Deref;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use pin_project_lite::pin_project;
+use pool_core::{CheckoutError, CheckoutOwned, Pool, TryCheckoutError};
+use redis::aio::PubSub;
+
+use crate::error::RedisConnectError;
+use crate::manager::RedisManager;
+use crate::pooled::PooledConnection;
+
+/// A pool of Redis connections; cheap to clone, and all clones are the same.
+///
+/// It is a [`Pool`], and derefs to it: sizes, status, events, closing are all there. What it adds are guards that redis-rs
+/// takes for connections, and [`pubsub`](Self::pubsub).
+///
+/// # Examples
+///
+/// ```no_run
+/// use pool_core::Pool;
+/// use pool_redis::{RedisManager, RedisPool};
+/// use redis::AsyncCommands;
+///
+/// # tokio::runtime::Runtime::new().unwrap().block_on(async {
+/// let manager = RedisManager::new("redis://localhost")?;
+/// let pool = RedisPool::new(Pool::builder(manager).max_size(16).build()?);
+///
+/// let visits: i64 = pool.checkout().await?.incr("visits", 1).await?;
+/// assert!(visits > 0);
+/// assert_eq!(pool.status().idle, 1);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// # }).unwrap();
+/// ```
+#[derive(Clone)]
+pub struct RedisPool {
+    pool: Pool<RedisManager>,
+}
+
+impl RedisPool {
+    /// Hands out the connections of `pool`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use pool_core::Pool;
+    /// use pool_redis::{RedisManager, RedisPool};
+    ///
+    /// # tokio::runtime::Runtime::new().unwrap().block_on(async {
+    /// let pool = Pool::builder(RedisManager::new("redis://localhost")?).max_size(16).build()?;
+    /// assert_eq!(RedisPool::new(pool).config().max_size, 16);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # }).unwrap();
+    /// ```
+    pub fn new(pool: Pool<RedisManager>) -> Self {
+        Self { pool }
+    }
+
+    /// Takes a connection: an idle one that the kernel knows to be open, else the next that comes home or is made.
+    ///
+    /// No command is sent. One that lies idle is there at the first poll.
+    ///
+    /// # Fairness, errors, cancellation
+    ///
+    /// As [`Pool::checkout_owned`].
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// # use pool_redis::RedisPool;
+    /// # async fn example(pool: RedisPool) -> Result<(), Box<dyn std::error::Error>> {
+    /// let mut connection = pool.checkout().await?;
+    /// let pong: String = redis::cmd("PING").query_async(&mut connection).await?;
+    /// assert_eq!(pong, "PONG");
+    /// # Ok(()) }
+    /// ```
+    #[track_caller]
+    pub fn checkout(&self) -> RedisCheckout {
+        RedisCheckout {
+            checkout: self.pool.checkout_owned(),
+        }
+    }
+
+    /// Takes a connection that lies idle; never waits. If there is none and room for one, a dial is started, so that there
+    /// may be one next time.
+    ///
+    /// # Errors
+    ///
+    /// As [`Pool::try_checkout`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use pool_core::{Pool, TryCheckoutError};
+    /// use pool_redis::{RedisManager, RedisPool};
+    ///
+    /// # tokio::runtime::Runtime::new().unwrap().block_on(async {
+    /// let pool = RedisPool::new(Pool::builder(RedisManager::new("redis://localhost")?).build()?);
+    /// assert!(matches!(pool.try_checkout(), Err(TryCheckoutError::Empty(_))));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # }).unwrap();
+    /// ```
+    #[track_caller]
+    pub fn try_checkout(&self) -> Result<PooledConnection, TryCheckoutError> {
+        self.pool.try_checkout_owned().map(PooledConnection::new)
+    }
+
+    /// Dials a connection for subscriptions. It is the caller's alone: the pool neither counts nor keeps it.
+    ///
+    /// # Errors
+    ///
+    /// Why there is no connection.
+    ///
+    /// # Cancellation
+    ///
+    /// Gives the dial up.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// # use pool_redis::RedisPool;
+    /// # async fn example(pool: RedisPool) -> Result<(), Box<dyn std::error::Error>> {
+    /// let mut news = pool.pubsub().await?;
+    /// news.subscribe("news").await?;
+    /// assert_eq!(pool.status().size(), 0);
+    /// # Ok(()) }
+    /// ```
+    pub async fn pubsub(&self) -> Result<PubSub, RedisConnectError> {
+        self.pool.manager().pubsub().await
+    }
+
+    /// The pool underneath.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use pool_core::Pool;
+    /// # use pool_redis::{RedisManager, RedisPool};
+    /// # tokio::runtime::Runtime::new().unwrap().block_on(async {
+    /// let pool = RedisPool::new(Pool::builder(RedisManager::new("redis://localhost")?).build()?);
+    /// pool.pool().close();
+    /// assert!(pool.is_closed());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # }).unwrap();
+    /// ```
+    pub fn pool(&self) -> &Pool<RedisManager> {
+        &self.pool
+    }
+}
+
+impl Deref for RedisPool {
+    type Target = Pool<RedisManager>;
+
+    fn deref(&self) -> &Pool<RedisManager> {
+        &self.pool
+    }
+}
+
+impl fmt::Debug for RedisPool {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.pool.fmt(f)
+    }
+}
+
+pin_project! {
+    /// The future of [`RedisPool::checkout`].
+    ///
+    /// # Cancellation
+    ///
+    /// May be dropped at any time: the turn, or the connection, is passed on.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// # use pool_redis::RedisPool;
+    /// # async fn example(pool: RedisPool) {
+    /// let checkout = pool.checkout();
+    /// drop(checkout);
+    /// assert_eq!(pool.status().in_use, 0);
+    /// # }
+    /// ```
+    #[must_use = "a checkout does nothing unless polled"]
+    #[derive(Debug)]
+    pub struct RedisCheckout {
+        #[pin]
+        checkout: CheckoutOwned<RedisManager>,
+    }
+}
+
+impl Future for RedisCheckout {
+    type Output = Result<PooledConnection, CheckoutError<RedisConnectError>>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let checkout = self.project().checkout;
+        checkout.poll(cx).map_ok(PooledConnection::new)
+    }
+}
