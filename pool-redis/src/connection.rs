@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use pool_core::{Capacity, Recycle};
 use redis::aio::{ConnectionLike, MultiplexedConnection};
-use redis::{Cmd, Pipeline, RedisError, RedisFuture, RedisResult, Value};
+use redis::{Cmd, Pipeline, RedisFuture, RedisResult, Value};
 
+use crate::blame::Blame;
 use crate::blocking::Blocks;
 use crate::bounded::bounded;
 use crate::driver::Driver;
@@ -65,10 +66,8 @@ struct State {
     is_waiting: bool,
     /// Such a command was given up: its answer may still come.
     is_abandoned: bool,
-    /// An error after which nobody knows where an answer begins.
-    is_broken: bool,
-    /// The server is no longer the one that takes writes.
-    is_demoted: bool,
+    /// The worst that an answer, or the lack of one, has said about it.
+    blame: Blame,
 }
 
 impl RedisConnection {
@@ -149,6 +148,10 @@ impl RedisConnection {
         &self.capacity
     }
 
+    pub(crate) fn command_timeout(&self) -> Option<Duration> {
+        self.command_timeout
+    }
+
     pub(crate) fn redis(&self) -> &MultiplexedConnection {
         &self.redis
     }
@@ -160,16 +163,13 @@ impl RedisConnection {
     /// What is to become of it, now that its user has gone.
     pub(crate) fn verdict(&self, is_strict: bool) -> Recycle {
         let state = &self.state;
-        if state.is_demoted {
-            return Recycle::DiscardWithOlder;
-        }
-        let is_unusable = state.is_waiting | state.is_abandoned | state.is_broken;
-        if is_unusable || state.traces.is_spoilt {
-            return Recycle::Discard;
-        }
-        match is_strict || !state.traces.are_none() {
-            true => Recycle::Reset,
-            false => Recycle::Keep,
+        let is_owed = state.is_waiting || state.is_abandoned;
+        match state.blame {
+            Blame::ConnectionAndOlder => Recycle::DiscardWithOlder,
+            Blame::Connection => Recycle::Discard,
+            Blame::None if is_owed || state.traces.is_spoilt => Recycle::Discard,
+            Blame::None if is_strict || !state.traces.are_none() => Recycle::Reset,
+            Blame::None => Recycle::Keep,
         }
     }
 
@@ -211,8 +211,8 @@ impl RedisConnection {
         self.begin()?;
         self.state.traces.follow(command, self.home);
         let sent = self.redis.send_packed_command(command);
-        let answer = bounded(self.driver.runtime(), limit, sent).await;
-        self.end(answer, |state, value| state.heed(value))
+        let ended = bounded(self.driver.runtime(), limit, sent).await;
+        self.end(Blame::judge(ended, Blame::of_value))
     }
 
     pub(crate) async fn commands(
@@ -226,16 +226,14 @@ impl RedisConnection {
         self.begin()?;
         self.state.traces.follow_all(pipeline, self.home);
         let sent = self.redis.send_packed_commands(pipeline, offset, count);
-        let answer = bounded(self.driver.runtime(), limit, sent).await;
-        self.end(answer, |state, values| {
-            values.iter().for_each(|value| state.heed(value))
-        })
+        let ended = bounded(self.driver.runtime(), limit, sent).await;
+        self.end(Blame::judge(ended, |answers| Blame::of_values(answers)))
     }
 
     /// From here on the connection is unusable for others, until the answer has come.
     fn begin(&mut self) -> RedisResult<()> {
         if self.driver.is_finished() {
-            self.state.is_broken = true;
+            self.state.blame = self.state.blame.max(Blame::Connection);
             return Err(fate::not_sent());
         }
         self.state.is_abandoned |= self.state.is_waiting;
@@ -243,56 +241,10 @@ impl RedisConnection {
         Ok(())
     }
 
-    fn end<T>(
-        &mut self,
-        answer: RedisResult<T>,
-        heed: impl FnOnce(&mut State, &T),
-    ) -> RedisResult<T> {
+    fn end<T>(&mut self, (blame, ended): (Blame, RedisResult<T>)) -> RedisResult<T> {
         self.state.is_waiting = false;
-        match answer {
-            Ok(answer) => {
-                heed(&mut self.state, &answer);
-                Ok(answer)
-            }
-            Err(error) if fate::is_answer(&error) => {
-                self.state.heed_refusal(&error);
-                Err(error)
-            }
-            Err(error) => {
-                self.state.is_broken = true;
-                Err(fate::unknown(error))
-            }
-        }
-    }
-}
-
-impl State {
-    /// An answer passes: an error in it may say something about the connection.
-    #[inline]
-    fn heed(&mut self, answer: &Value) {
-        if let Value::ServerError(error) = answer {
-            self.heed_code(error.code());
-        }
-    }
-
-    /// A transaction that was refused names the command that was to blame.
-    #[cold]
-    fn heed_refusal(&mut self, error: &RedisError) {
-        if let Some(errors) = error.clone().into_server_errors() {
-            errors
-                .iter()
-                .for_each(|(_, error)| self.heed_code(error.code()));
-        }
-    }
-
-    #[cold]
-    fn heed_code(&mut self, code: &str) {
-        match code {
-            "READONLY" => self.is_demoted = true,
-            // The user it was made for is gone, or is wanted now.
-            "NOAUTH" => self.is_broken = true,
-            _ => {}
-        }
+        self.state.blame = self.state.blame.max(blame);
+        ended
     }
 }
 

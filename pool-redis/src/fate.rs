@@ -3,6 +3,7 @@
 use std::error::Error;
 use std::fmt;
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use redis::{ErrorKind, RedisError};
@@ -51,14 +52,6 @@ pub fn fate(error: &RedisError) -> Fate {
     }
 }
 
-/// Whether an error from redis-rs's driver is what the server said, and the connection as good as before.
-pub(crate) fn is_answer(error: &RedisError) -> bool {
-    matches!(
-        error.kind(),
-        ErrorKind::Server(_) | ErrorKind::Extension | ErrorKind::Client
-    )
-}
-
 /// The connection was closed before the command was given to it.
 pub(crate) fn not_sent() -> RedisError {
     io::Error::new(io::ErrorKind::BrokenPipe, NotSent).into()
@@ -78,9 +71,12 @@ pub(crate) fn unknown(error: RedisError) -> RedisError {
 }
 
 fn is_not_sent(error: &RedisError) -> bool {
+    // redis-rs shares what it wraps, and says so in the type of the source.
+    type Wrapped = Arc<dyn Error + Send + Sync>;
     error
         .source()
-        .and_then(|source| source.downcast_ref::<io::Error>())
+        .and_then(|source| source.downcast_ref::<Wrapped>())
+        .and_then(|wrapped| wrapped.downcast_ref::<io::Error>())
         .and_then(io::Error::get_ref)
         .is_some_and(|inner| inner.is::<NotSent>())
 }

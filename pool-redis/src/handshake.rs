@@ -36,7 +36,6 @@ impl Script {
         self.pipeline.cmd(name)
     }
 
-
     /// Looks at every answer.
     pub(crate) fn judge(&self, target: &str, answers: Vec<Value>) -> Result<(), RedisConnectError> {
         for (line, answer) in self.lines.iter().zip(answers) {

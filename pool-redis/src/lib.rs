@@ -16,6 +16,7 @@
 //! Modules may keep state on a connection that this crate knows nothing of; for them there is
 //! [`RedisManager::strict`].
 
+mod blame;
 mod blocking;
 mod bounded;
 mod check;
@@ -30,6 +31,7 @@ mod manager;
 mod name;
 mod pool;
 mod pooled;
+mod shared;
 #[cfg(feature = "tls")]
 mod tls;
 mod traces;
@@ -45,3 +47,4 @@ pub use pool::{RedisCheckout, RedisPool};
 pub use pooled::PooledConnection;
 /// The library whose commands, pipelines and scripts work on the connections.
 pub use redis;
+pub use shared::{RedisLease, RedisSharedPool, SharedConnection};

@@ -5,6 +5,7 @@ use std::future::Future;
 use std::ops::Deref;
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use pin_project_lite::pin_project;
 use pool_core::{CheckoutError, CheckoutOwned, Pool, TryCheckoutError};
@@ -188,6 +189,44 @@ pin_project! {
     pub struct RedisCheckout {
         #[pin]
         checkout: CheckoutOwned<RedisManager>,
+    }
+}
+
+impl RedisCheckout {
+    /// Another limit than [`Config::checkout_timeout`](pool_core::Config::checkout_timeout).
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// # use pool_redis::RedisPool;
+    /// use std::time::Duration;
+    ///
+    /// # async fn example(pool: RedisPool) -> Result<(), Box<dyn std::error::Error>> {
+    /// let connection = pool.checkout().timeout(Duration::from_millis(100)).await?;
+    /// assert_eq!(pool.status().in_use, 1);
+    /// # Ok(()) }
+    /// ```
+    pub fn timeout(self, limit: Duration) -> Self {
+        Self {
+            checkout: self.checkout.timeout(limit),
+        }
+    }
+
+    /// Waits for ever.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// # use pool_redis::RedisPool;
+    /// # async fn example(pool: RedisPool) -> Result<(), Box<dyn std::error::Error>> {
+    /// let connection = pool.checkout().without_timeout().await?;
+    /// assert_eq!(pool.status().in_use, 1);
+    /// # Ok(()) }
+    /// ```
+    pub fn without_timeout(self) -> Self {
+        Self {
+            checkout: self.checkout.without_timeout(),
+        }
     }
 }
 

@@ -20,6 +20,11 @@ pub(crate) struct Traces {
     pub(crate) is_spoilt: bool,
 }
 
+/// Whether a command leaves everything as it was, so that it may be sent on a connection that others use too.
+pub(crate) fn leaves_nothing(command: &Cmd) -> bool {
+    !command.is_no_response() && Trace::of(command) == Trace::Nothing
+}
+
 impl Traces {
     pub(crate) fn are_none(self) -> bool {
         self == Self::default()
