@@ -26,8 +26,11 @@ const PATIENCE: Duration = Duration::from_secs(2);
 pub(crate) enum Peer {
     /// A server of the lab's own, which notes what it sees.
     Own(Arc<Ledger>),
-    /// A server of the user's, and what to send to it.
-    Foreign { send: Option<String> },
+    /// Another server, what to send to it, and what its answers end with.
+    Foreign {
+        send: Option<String>,
+        answer_ends: Option<&'static str>,
+    },
 }
 
 /// One client under one policy.
@@ -136,16 +139,33 @@ impl Client {
                 connection.read_exact(&mut answer).await?;
                 Ok(())
             }
-            Peer::Foreign { send: None } if connection.has_ended() => {
+            Peer::Foreign { send: None, .. } if connection.has_ended() => {
                 Err(io::ErrorKind::UnexpectedEof.into())
             }
-            Peer::Foreign { send: None } => Ok(()),
-            Peer::Foreign { send: Some(text) } => {
+            Peer::Foreign { send: None, .. } => Ok(()),
+            Peer::Foreign {
+                send: Some(text),
+                answer_ends,
+            } => {
                 connection.write_all(text.as_bytes()).await?;
-                read_until_silence(connection).await
+                match answer_ends {
+                    Some(end) => read_until(connection, end.as_bytes()).await,
+                    None => read_until_silence(connection).await,
+                }
             }
         }
     }
+}
+
+/// Reads one answer that ends with `end`.
+async fn read_until(connection: &mut LabConnection, end: &[u8]) -> io::Result<()> {
+    let mut answer = Vec::new();
+    while !answer.ends_with(end) {
+        if connection.read_buf(&mut answer).await? == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+    }
+    Ok(())
 }
 
 /// Reads one answer of unknown length: what comes until nothing has come for a while.

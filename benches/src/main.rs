@@ -3,11 +3,13 @@
 mod census;
 mod client;
 mod clock;
+mod foreign;
 mod heard;
 mod limits;
 mod manager;
 mod policy;
 mod progress;
+mod redis_server;
 mod report;
 mod run;
 mod sampler;
@@ -16,18 +18,19 @@ mod sockets;
 mod stories;
 mod tally;
 
-use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::builder::PossibleValuesParser;
 use clap::error::ErrorKind;
-use clap::{CommandFactory, Parser, Subcommand};
+use clap::{ArgGroup, CommandFactory, Parser, Subcommand};
 
+use crate::foreign::{Address, Foreign};
+use crate::redis_server::RedisServer;
 use crate::report::Folder;
 use crate::run::{Outcome, Request};
-use crate::stories::{Foreign, NAMES, Scale};
+use crate::stories::{NAMES, Scale};
 
 /// Shows on real sockets what an idle connection does to a pool once its peer has closed it.
 ///
@@ -38,7 +41,8 @@ use crate::stories::{Foreign, NAMES, Scale};
     name = "lab",
     version,
     max_term_width = 100,
-    args_conflicts_with_subcommands = true
+    args_conflicts_with_subcommands = true,
+    group = ArgGroup::new("foreign")
 )]
 struct Cli {
     #[command(subcommand)]
@@ -68,17 +72,25 @@ struct Cli {
     ///
     /// The lab dials, sends nothing unless --send is given, and watches what the server does. What only a server can
     /// note is null in the report then.
-    #[arg(long, value_name = "tcp://HOST:PORT", value_parser = parse_server)]
-    server: Option<ServerName>,
+    #[arg(long, value_name = "tcp://HOST:PORT", group = "foreign", value_parser = Address::parse_tcp)]
+    server: Option<Address>,
 
     /// What to send to that server on every connection checked out; \r and \n are understood.
     #[arg(long, value_name = "TEXT", requires = "server")]
     send: Option<String>,
 
-    /// After how many seconds that server is believed to close an idle connection.
-    #[arg(long, value_name = "SECONDS", requires = "server", default_value = "5",
-          value_parser = clap::value_parser!(u64).range(1..=3600))]
-    idle: u64,
+    /// Tell them against a Redis: one that is started for this (a redis-server must be installed), or yours.
+    ///
+    /// Yours is asked for its timeout (CONFIG GET); nothing is set there, and the pools send PING.
+    #[arg(long, value_name = "redis://HOST:PORT", num_args = 0..=1, group = "foreign",
+          value_parser = Address::parse_redis)]
+    redis: Option<Option<Address>>,
+
+    /// After how many seconds that server is believed to close an idle connection [default: 5].
+    ///
+    /// With --redis alone: the timeout it is started with [default: 1].
+    #[arg(long, value_name = "SECONDS", requires = "foreign", value_parser = clap::value_parser!(u64).range(1..=3600))]
+    idle: Option<u64>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -108,29 +120,16 @@ fn main() -> ExitCode {
             Err(message) => fail(&message, if pid.is_some() { 2 } else { 1 }),
         };
     }
-    let foreign = cli.server.as_ref().map(|server| Foreign {
-        name: server.name.clone(),
-        addresses: server.addresses.clone(),
-        send: cli.send.as_deref().map(unescape),
-        idle_timeout: Duration::from_secs(cli.idle),
-    });
-    if let Some(server) = &cli.server {
-        if let Err(error) = answers(server) {
-            return fail(&error, 2);
-        }
-        if let Some(story) = cli
-            .story
-            .iter()
-            .find(|name| !run::SUITS_ANY_SERVER.contains(&&name[..]))
-        {
-            let message = format!(
-                "{story} needs a server of the lab's own; with --server there are {}",
-                run::SUITS_ANY_SERVER.join(" and ")
-            );
-            Cli::command()
-                .error(ErrorKind::ArgumentConflict, message)
-                .exit();
-        }
+    let is_foreign = cli.server.is_some() || cli.redis.is_some();
+    let suits = |name: &&String| !is_foreign || run::SUITS_ANY_SERVER.contains(&name.as_str());
+    if let Some(story) = cli.story.iter().find(|name| !suits(name)) {
+        let message = format!(
+            "{story} needs a server of the lab's own; with --server and --redis there are {}",
+            run::SUITS_ANY_SERVER.join(" and ")
+        );
+        Cli::command()
+            .error(ErrorKind::ArgumentConflict, message)
+            .exit();
     }
     let shown = cli.out.display().to_string();
     let out = match Folder::prepare(cli.out) {
@@ -142,12 +141,37 @@ fn main() -> ExitCode {
             return fail(&message, 2);
         }
     };
+    let idle = cli.idle.map(Duration::from_secs);
+    // Lives as long as the stories; so does what is made below to read them.
+    let redis;
+    let foreign = match (cli.server, cli.redis) {
+        (Some(address), _) => {
+            let send = cli.send.as_deref().map(unescape);
+            Foreign::any(address, send, idle.unwrap_or(Duration::from_secs(5))).map(Some)
+        }
+        (None, Some(Some(address))) => Foreign::users_redis(address, idle).map(Some),
+        (None, Some(None)) => {
+            let timeout = idle.unwrap_or(Duration::from_secs(1));
+            redis = match RedisServer::start(&["--timeout", &timeout.as_secs().to_string()]) {
+                Ok(redis) => redis,
+                Err(error) => {
+                    let message = format!("{error}; --redis redis://HOST:PORT uses one that runs");
+                    return fail(&message, 1);
+                }
+            };
+            Ok(Some(Foreign::own_redis(&redis, timeout)))
+        }
+        (None, None) => Ok(None),
+    };
+    let foreign = match foreign {
+        Ok(foreign) => foreign,
+        Err(message) => return fail(&message, 2),
+    };
     let request = Request {
         scale: if cli.quick { Scale::Quick } else { Scale::Full },
         stories: cli.story,
         out,
         verbose: cli.verbose,
-        server: cli.server.map(|server| server.url),
         foreign,
     };
     match run::run(&request) {
@@ -164,57 +188,6 @@ fn fail(message: &str, code: u8) -> ExitCode {
     ExitCode::from(code)
 }
 
-/// A server of the user's.
-#[derive(Clone, Debug)]
-struct ServerName {
-    url: String,
-    name: String,
-    addresses: Vec<SocketAddr>,
-}
-
-fn parse_server(url: &str) -> Result<ServerName, String> {
-    let remedy = "write it as tcp://HOST:PORT, for instance tcp://127.0.0.1:6379";
-    let Some(name) = url.strip_prefix("tcp://") else {
-        return Err(format!("it does not begin with tcp://; {remedy}"));
-    };
-    let name = name.strip_suffix('/').unwrap_or(name);
-    let Some((host, port)) = name
-        .rsplit_once(':')
-        .filter(|(_, port)| !port.contains(']'))
-    else {
-        return Err(format!("the port is missing; {remedy}"));
-    };
-    if host.is_empty() {
-        return Err(format!("the host is missing; {remedy}"));
-    }
-    if !port.parse::<u16>().is_ok_and(|port| port > 0) {
-        return Err(format!("`{port}` is no port from 1 to 65535; {remedy}"));
-    }
-    let addresses = name.to_socket_addrs().map_err(|error| {
-        format!("the host `{host}` cannot be resolved: {error}; check its spelling")
-    })?;
-    Ok(ServerName {
-        url: url.into(),
-        name: name.into(),
-        addresses: addresses.collect(),
-    })
-}
-
-/// Dials once, so that a wrong address is told at the beginning and not after every story.
-fn answers(server: &ServerName) -> Result<(), String> {
-    let mut last = "it has no address".to_string();
-    for address in &server.addresses {
-        match std::net::TcpStream::connect_timeout(address, Duration::from_secs(3)) {
-            Ok(_) => return Ok(()),
-            Err(error) => last = error.to_string(),
-        }
-    }
-    Err(format!(
-        "cannot connect to {}: {last}; is the server running there?",
-        server.url
-    ))
-}
-
 fn unescape(text: &str) -> String {
     text.replace("\\r", "\r").replace("\\n", "\n")
 }
@@ -226,30 +199,5 @@ mod tests {
     #[test]
     fn the_command_line_does_not_contradict_itself() {
         Cli::command().debug_assert();
-    }
-
-    #[test]
-    fn a_server_has_a_scheme_a_host_and_a_port() {
-        let server = parse_server("tcp://127.0.0.1:80").expect("complete");
-        assert_eq!(server.addresses, [SocketAddr::from(([127, 0, 0, 1], 80))]);
-        let server = parse_server("tcp://[::1]:80/").expect("complete");
-        assert_eq!(server.addresses[0].to_string(), "[::1]:80");
-    }
-
-    #[test]
-    fn a_bad_server_is_told_what_is_wrong_with_it() {
-        for (url, wrong) in [
-            ("127.0.0.1:80", "does not begin with tcp://"),
-            ("http://127.0.0.1:80", "does not begin with tcp://"),
-            ("tcp://127.0.0.1", "the port is missing"),
-            ("tcp://[::1]", "the port is missing"),
-            ("tcp://:80", "the host is missing"),
-            ("tcp://127.0.0.1:http", "`http` is no port"),
-            ("tcp://127.0.0.1:0", "`0` is no port"),
-        ] {
-            let message = parse_server(url).expect_err(url);
-            assert!(message.contains(wrong), "{url}: {message}");
-            assert!(message.contains("tcp://HOST:PORT"), "{url}: {message}");
-        }
     }
 }

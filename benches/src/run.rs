@@ -8,12 +8,13 @@ use tokio::runtime;
 use tokio::sync::watch;
 
 use crate::clock::{millis, now, timestamp};
+use crate::foreign::{Certainty, Foreign};
 use crate::limits::raise_open_files;
 use crate::progress::Progress;
 use crate::report::{self, Folder, IMITATED, Machine, Report, claims, json::SCHEMA};
 use crate::sampler::{INTERVAL, Sampler};
 use crate::sockets::SocketTable;
-use crate::stories::{self, Foreign, Means, NAMES, Scale, Teller};
+use crate::stories::{self, Means, NAMES, Scale, Teller};
 
 /// The stories that can be told against a server that does not know it is in one.
 pub(crate) const SUITS_ANY_SERVER: [&str; 2] = ["keep-alive", "burst-on-a-stack"];
@@ -27,7 +28,7 @@ pub(crate) struct Request {
     pub(crate) out: Folder,
     /// Whether to list what was expected even if it held.
     pub(crate) verbose: bool,
-    pub(crate) server: Option<String>,
+    /// The server to tell them against, if not the lab's own.
     pub(crate) foreign: Option<Foreign>,
 }
 
@@ -55,8 +56,10 @@ pub(crate) fn run(request: &Request) -> io::Result<Outcome> {
     let means = Means::new(
         request.scale,
         open_files.unwrap_or(u64::MAX),
-        request.foreign.as_ref().map(|foreign| foreign.idle_timeout),
+        request.foreign.as_ref(),
     );
+    let foreign = request.foreign.as_ref();
+    notes.extend(foreign.and_then(|foreign| foreign.note.clone()));
     notes.extend(means.notes());
     for note in &notes {
         progress.line(&format!("note: {note}"));
@@ -70,7 +73,7 @@ pub(crate) fn run(request: &Request) -> io::Result<Outcome> {
     for name in names(request) {
         let plan = stories::plan(name, &means).expect("only known names pass the command line");
         let Some(story) = teller.tell(plan, &mut progress)? else {
-            let text = report::table::render_stories(&told, request.server.is_some());
+            let text = report::table::render_stories(&told, foreign.is_some());
             if !text.is_empty() {
                 print(&format!("\n{text}"));
             }
@@ -85,13 +88,14 @@ pub(crate) fn run(request: &Request) -> io::Result<Outcome> {
         when,
         took_ms: millis(start.elapsed()) as u64,
         scale: request.scale.name(),
-        server: request.server.clone(),
+        server: foreign.map(|foreign| foreign.address.url.clone()),
         machine: Machine::this(open_files),
         method: method(request),
         notes,
-        claims: match request.foreign {
-            None => claims::judge(&told),
-            Some(_) => Vec::new(),
+        // Of a server that may close nothing, nothing can be expected.
+        claims: match foreign {
+            Some(foreign) if foreign.patience.certainty != Certainty::Known => Vec::new(),
+            _ => claims::judge(&told),
         },
         stories: told,
     };
@@ -138,17 +142,25 @@ fn open_table(request: &Request, notes: &mut Vec<String>) -> Option<SocketTable>
 }
 
 fn method(request: &Request) -> Vec<String> {
+    let (filed_by, servers) = match request.foreign {
+        None => ("server's", "each with a server of its own"),
+        Some(_) => (
+            "client's own",
+            "each with some connections to the one server",
+        ),
+    };
     let mut method = vec![
         format!(
             "Socket states are read from the kernel's table (/proc/net/tcp) every {} ms, less often where that takes long, for all policies at once and \
-             filed by the server's port; no pool is asked. When a new socket has come, the table is read twice, and \
+             filed by the {filed_by} port; no pool is asked. When a new socket has come, the table is read twice, and \
              only what both readings show counts. Socket-seconds take each reading to have lasted until the \
              next.",
             INTERVAL.as_millis()
         ),
-        "All policies of a story run at the same time, each with a server of its own and its client on a thread of \
-         its own. All are the same pool with parts switched off."
-            .to_string(),
+        format!(
+            "All policies of a story run at the same time, {servers} and its client on a thread of its own. All are the \
+             same pool with parts switched off."
+        ),
         IMITATED.to_string(),
         "A dead connection handed out is a request that failed on a connection which the server had closed before the \
          checkout began. A lost request is any that failed; nothing is sent again."

@@ -1,10 +1,17 @@
 //! The lab as a user runs it. What is asserted of times is ten times as loose as what the lab itself expects, for
 //! machines that are busy with other tests.
 
+#[path = "../src/redis_server.rs"]
+#[allow(dead_code, reason = "the lab uses it all")]
+mod redis_server;
+
+use std::net::{SocketAddr, TcpStream};
 use std::path::PathBuf;
 use std::process::{Command, Output};
 
 use serde_json::Value;
+
+use redis_server::{RedisServer, ask};
 
 fn lab(arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_lab"))
@@ -159,6 +166,26 @@ fn bad_input_is_named_with_a_remedy_and_exits_with_2() {
             "tcp://HOST:PORT",
         ),
         (&["--send", "PING"], "--server", "tcp://HOST:PORT"),
+        (
+            &["--redis", "localhost:6379"],
+            "does not begin with redis://",
+            "redis://HOST:PORT",
+        ),
+        (
+            &["--redis", "redis://127.0.0.1:1"],
+            "redis://127.0.0.1:1",
+            "is the server running",
+        ),
+        (
+            &["--redis", "--story", "race"],
+            "race",
+            "keep-alive and burst-on-a-stack",
+        ),
+        (
+            &["--redis", "--server", "tcp://127.0.0.1:1"],
+            "--redis",
+            "--help",
+        ),
         (&["sockets", "--pid", "x"], "x", "--help"),
         (
             &["--server", "tcp://127.0.0.1:1"],
@@ -280,4 +307,157 @@ fn ctrl_c_stops_it_cleanly_and_nothing_half_is_written() {
     std::io::Read::read_to_string(&mut table, &mut stdout).expect("readable");
     assert_eq!(stdout, "", "rows of half a story");
     assert!(!folder.0.exists());
+}
+
+/// Says so and returns if no Redis can be had.
+fn redis(options: &[&str]) -> Option<RedisServer> {
+    match RedisServer::start(options) {
+        Ok(server) => Some(server),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            println!("skipped: {error} (.ci/test installs it)");
+            None
+        }
+        Err(error) => panic!("{error}"),
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn on_a_real_redis_the_watcher_leaves_nothing_where_a_probe_leaves_the_whole_stack() {
+    if redis(&[]).is_none() {
+        return;
+    }
+    let folder = Folder::new("redis");
+    let output = lab(&[
+        "--redis",
+        "--quick",
+        "--story",
+        "burst-on-a-stack",
+        "--out",
+        folder.path(),
+    ]);
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{stderr}");
+    let report = folder.report();
+    let burst = |order, name| policy(&report, "burst-on-a-stack", order, name);
+    for name in ["nothing", "probe"] {
+        let left = burst("lifo", name)["close_wait_at_end"].as_u64();
+        assert!(left > Some(40), "{name} left {left:?}");
+    }
+    let watched = burst("lifo", "watch+reap");
+    assert_eq!(watched["close_wait_at_end"], 0);
+    assert_eq!(watched["dead_handed_out"], 0);
+    assert!(watched["fins"].is_null(), "only the server knows");
+    let longest = watched["close_wait_longest_ms"].as_f64();
+    assert!(longest.expect("the table") < 1000.0, "{longest:?}");
+    assert!(watched["told"]["evicted"].as_u64() > Some(40));
+    let claims = report["claims"].as_array().expect("a list");
+    assert!(!claims.is_empty(), "its timeout is known");
+
+    let address = redis_named_in(report["server"].as_str().expect("a server"));
+    assert!(TcpStream::connect(address).is_err(), "it outlives the lab");
+    let note = report["notes"].as_array().expect("a list").last();
+    let note = note.and_then(Value::as_str).expect("a note");
+    assert!(
+        note.contains("Redis ") && note.contains("timeout 1"),
+        "{note}"
+    );
+}
+
+#[test]
+fn a_redis_of_the_users_is_asked_for_its_timeout_and_nothing_is_set_there() {
+    let Some(server) = redis(&["--timeout", "1", "--maxclients", "100"]) else {
+        return;
+    };
+    let folder = Folder::new("users-redis");
+    let url = server.url();
+    let arguments = ["--redis", &url, "--quick", "--story", "keep-alive"];
+    let output = lab(&[&arguments[..], &["--out", folder.path()]].concat());
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{stderr}");
+    assert!(
+        stderr.contains("has timeout 1. The lab sets nothing"),
+        "{stderr}"
+    );
+    let report = folder.report();
+    assert_eq!(report["server"], url);
+    let story = &report["stories"][0]["parameters"];
+    assert_eq!(story["server_idle_timeout_ms"], 1000.0);
+    // A fourth of its clients for seven policies.
+    assert_eq!(story["connections"], 3);
+    let watched = policy(&report, "keep-alive", "lifo", "watch+reap");
+    assert_eq!(watched["dead_handed_out"], 0);
+
+    let stats = ask(server.address(), &["INFO commandstats"]).expect("it runs");
+    let mut commands: Vec<_> = stats
+        .lines()
+        .filter_map(|line| line.strip_prefix("cmdstat_")?.split(':').next())
+        .collect();
+    commands.sort_unstable();
+    assert_eq!(commands, ["config|get", "info", "ping", "quit"]);
+}
+
+#[cfg(unix)]
+#[test]
+fn without_a_redis_server_its_package_is_named() {
+    // A path with a shell and nothing else.
+    let folder = Folder::new("no-redis");
+    std::fs::create_dir_all(&folder.0).expect("writable");
+    std::os::unix::fs::symlink("/bin/sh", folder.0.join("sh")).expect("writable");
+    let output = Command::new(env!("CARGO_BIN_EXE_lab"))
+        .args(["--redis", "--quick", "--story", "keep-alive", "--out"])
+        .args([folder.path()])
+        .env("PATH", &folder.0)
+        .output()
+        .expect("the lab was built");
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    if output.status.success() {
+        println!("skipped: there is a redis-server in one of the usual places");
+        return;
+    }
+    assert_eq!(output.status.code(), Some(1), "{stderr}");
+    assert!(
+        stderr.contains("the package is called redis-server"),
+        "{stderr}"
+    );
+    assert!(stderr.contains("--redis redis://HOST:PORT"), "{stderr}");
+}
+
+#[cfg(unix)]
+#[test]
+fn whatever_ends_the_lab_ends_the_redis_it_started() {
+    if redis(&[]).is_none() {
+        return;
+    }
+    for signal in ["-INT", "-TERM", "-KILL"] {
+        let folder = Folder::new(&format!("redis{signal}"));
+        let mut lab = Command::new(env!("CARGO_BIN_EXE_lab"))
+            .args(["--redis", "--story", "keep-alive", "--out", folder.path()])
+            .stdout(std::process::Stdio::null())
+            .stderr(std::process::Stdio::piped())
+            .spawn()
+            .expect("the lab was built");
+        let mut stderr = std::io::BufReader::new(lab.stderr.take().expect("piped"));
+        let mut line = String::new();
+        std::io::BufRead::read_line(&mut stderr, &mut line).expect("readable");
+        let address = redis_named_in(&line);
+        assert!(TcpStream::connect(address).is_ok(), "{line}");
+        let sent = Command::new("kill")
+            .args([signal, &lab.id().to_string()])
+            .status();
+        assert!(sent.expect("there is a kill").success());
+        lab.wait().expect("it ends");
+        let is_gone = (0..1000).any(|_| {
+            std::thread::sleep(std::time::Duration::from_millis(10));
+            TcpStream::connect(address).is_err()
+        });
+        assert!(is_gone, "it outlives the lab after {signal}");
+    }
+}
+
+/// The first address after `redis://`.
+fn redis_named_in(text: &str) -> SocketAddr {
+    let (_, rest) = text.split_once("redis://").expect(text);
+    let end = rest.find([',', '/', ' ']).unwrap_or(rest.len());
+    rest[..end].parse().expect(text)
 }

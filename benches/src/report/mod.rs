@@ -124,10 +124,14 @@ impl PolicyReport {
         self.close_wait_at_end.or(self.never_closed)
     }
 
-    /// The longest time from FIN to close, in words.
+    /// The longest time from FIN to close, in words; as the table shows it where the server does not tell.
     pub(crate) fn slowest_close(&self) -> String {
-        let slowest = self.fin_to_close_ms.as_ref().map(|summary| summary.max);
-        slowest.map_or_else(|| "an unknown time".into(), milliseconds)
+        match (self.fin_to_close_ms, self.close_wait_longest_ms) {
+            (Some(summary), _) => milliseconds(summary.max),
+            (None, Some(longest)) if longest > 0.0 => milliseconds(longest),
+            (None, Some(_)) => "the time between two readings".into(),
+            (None, None) => "an unknown time".into(),
+        }
     }
 }
 

@@ -10,12 +10,12 @@ const LEGEND: [&str; 3] = [
      seconds",
     "open: ours at the end; dialled: ours in all; dead: failed on a connection closed before checkout; lost: all \
      failed; of: requests",
-    "says: what this pool tells of itself; the slowest eviction is the pool's own part of FIN-close",
+    "says: what this pool tells of itself; the slowest eviction is its own part of the time from FIN to close",
 ];
 const FIN_CLOSE: &str = "FIN-close: from the server's FIN to our close; \">\": a lower bound, some never closed; \
                          \"-\": none to measure, or nobody could see";
-const FIN_CLOSE_UNKNOWN: &str = "FIN-close (the server's FIN to our close) is \"-\": only a server of the lab's own \
-                                 notes its FIN; \"-\" elsewhere: nobody could see";
+const LONGEST: &str = "longest: of one socket in CLOSE_WAIT, to within two readings (only a server of the lab's own notes \
+                       its FIN); \"-\": nobody could see";
 
 /// The lines of all stories, and whether the claims hold: all of them with `verbose`, else those that do not.
 pub(crate) fn render(report: &Report, verbose: bool) -> String {
@@ -49,13 +49,9 @@ pub(crate) fn render_stories(stories: &[StoryReport], is_foreign: bool) -> Strin
         return text;
     }
     for story in stories {
-        let _ = writeln!(text, "{}", render_story(story));
+        let _ = writeln!(text, "{}", render_story(story, is_foreign));
     }
-    let fin_close = if is_foreign {
-        FIN_CLOSE_UNKNOWN
-    } else {
-        FIN_CLOSE
-    };
+    let fin_close = if is_foreign { LONGEST } else { FIN_CLOSE };
     for line in LEGEND.into_iter().chain([fin_close, IMITATED]) {
         let _ = writeln!(text, "{line}");
     }
@@ -63,9 +59,9 @@ pub(crate) fn render_stories(stories: &[StoryReport], is_foreign: bool) -> Strin
 }
 
 /// One story's rows, and what was seen in it.
-fn render_story(story: &StoryReport) -> String {
-    let mut rows = vec![heading(story)];
-    rows.extend(story.policies.iter().map(row));
+fn render_story(story: &StoryReport, is_foreign: bool) -> String {
+    let mut rows = vec![heading(story, is_foreign)];
+    rows.extend(story.policies.iter().map(|policy| row(policy, is_foreign)));
     let mut text = format!("{}\n", story.title);
     text.push_str(&align(&rows));
     let ours = story.policies.iter().filter(|policy| policy.is_ours());
@@ -79,31 +75,24 @@ fn render_story(story: &StoryReport) -> String {
     text
 }
 
-fn heading(story: &StoryReport) -> Vec<String> {
+fn heading(story: &StoryReport, is_foreign: bool) -> Vec<String> {
     let close_wait = match story.close_wait_side {
         "server" => "CLOSE_WAIT there",
         _ => "CLOSE_WAIT",
     };
-    [
-        "order",
-        "policy",
-        close_wait,
-        "at end",
-        "socket-s",
-        "open",
-        "dialled",
-        "dead",
-        "lost",
+    let closing: &[&str] = match is_foreign {
+        true => &["longest"],
+        false => &["FIN-close p50", "max"],
+    };
+    let before = [
+        "order", "policy", close_wait, "at end", "socket-s", "open", "dialled", "dead", "lost",
         "of",
-        "FIN-close p50",
-        "max",
-        "idle CPU",
-    ]
-    .map(String::from)
-    .into()
+    ];
+    let headings = [&before, closing, &["idle CPU"]].concat();
+    headings.into_iter().map(String::from).collect()
 }
 
-fn row(policy: &PolicyReport) -> Vec<String> {
+fn row(policy: &PolicyReport, is_foreign: bool) -> Vec<String> {
     let summary = policy.fin_to_close_ms;
     let mut max = or_dash(summary.map(|summary| milliseconds(summary.max)));
     // Those that were never closed count with their age so far.
@@ -111,7 +100,7 @@ fn row(policy: &PolicyReport) -> Vec<String> {
         max = format!(">{max}");
     }
     let socket_seconds = policy.close_wait_socket_seconds;
-    vec![
+    let mut row = vec![
         policy.order.into(),
         policy.policy.into(),
         or_dash(policy.close_wait_max),
@@ -122,10 +111,16 @@ fn row(policy: &PolicyReport) -> Vec<String> {
         policy.dead_handed_out.to_string(),
         policy.requests_lost.to_string(),
         policy.requests.to_string(),
-        or_dash(summary.map(|summary| milliseconds(summary.p50))),
-        max,
-        or_dash(policy.idle_cpu_ms.map(milliseconds)),
-    ]
+    ];
+    match is_foreign {
+        true => row.push(or_dash(policy.close_wait_longest_ms.map(milliseconds))),
+        false => row.extend([
+            or_dash(summary.map(|summary| milliseconds(summary.p50))),
+            max,
+        ]),
+    }
+    row.push(or_dash(policy.idle_cpu_ms.map(milliseconds)));
+    row
 }
 
 /// The value, or a dash for what nobody could see.
@@ -250,7 +245,7 @@ mod tests {
         report.claims.clear();
         let text = render(&report, false);
         assert!(
-            text.contains("is \"-\": only a server of the lab's own"),
+            text.contains("longest:") && !text.contains("FIN-close"),
             "{text}"
         );
         assert!(

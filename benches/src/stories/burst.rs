@@ -17,12 +17,16 @@ const NAME: &str = "burst-on-a-stack";
 
 pub(super) fn plan(means: &Means) -> Plan {
     let own = means.scale.millis(1000, 450);
-    let server_idle = means.foreign_idle.unwrap_or(own);
+    let patience = means.patience(own);
+    let is_foreign = means.foreign.is_some();
     let traffic = means.scale.millis(8000, 2200);
-    let traffic = traffic.max(means.foreign_idle.unwrap_or_default().mul_f64(2.5));
+    let traffic = match is_foreign {
+        true => traffic.max(patience.most.mul_f64(2.5)),
+        false => traffic,
+    };
     let tick = means.scale.millis(50, 25);
     // Shorter than the server's patience: what is measured is the cost of healthy idle connections.
-    let quiet = server_idle.mul_f64(0.3);
+    let quiet = patience.least.mul_f64(0.3);
     let policies = |reap: Duration| {
         let mut policies = vec![
             (Policy::nothing(Lifo), true),
@@ -51,8 +55,8 @@ pub(super) fn plan(means: &Means) -> Plan {
                 false,
             ),
         ];
-        // Nobody can ask a server of the user's to be more patient.
-        if means.foreign_idle.is_none() {
+        // Another server has the one patience it has.
+        if !is_foreign {
             policies.extend(patient);
         }
         policies
@@ -62,9 +66,9 @@ pub(super) fn plan(means: &Means) -> Plan {
     let rotation = tick * u32::try_from(size).expect("a pool's size");
     let reap = (quiet + rotation)
         .mul_f64(1.2)
-        .max(server_idle.mul_f64(1.5));
+        .max(patience.most.mul_f64(1.5));
     let cases = policies(reap).into_iter().map(|(policy, closes)| {
-        let habits = Habits::closing_idle_after(closes.then_some(server_idle));
+        let habits = Habits::closing_idle_after(closes.then_some(patience.most));
         Case::new(policy, habits, move |client| async move {
             let pool = client.pool(size);
             client.burst(&pool, size).await;
@@ -85,7 +89,7 @@ pub(super) fn plan(means: &Means) -> Plan {
             "A burst needs {size} connections; soon after it, one checkout every {} ms is all there is. {}; pools that \
              reap do so after {} ms, which is longer than a queue takes to use every connection once.",
             tick.as_millis(),
-            means.server_closes(server_idle),
+            patience.in_words(),
             reap.as_millis(),
         ),
         close_wait_at_server: false,
@@ -93,7 +97,7 @@ pub(super) fn plan(means: &Means) -> Plan {
         parameters: BTreeMap::from([
             ("connections", json!(size)),
             ("checkout_every_ms", json!(millis(tick))),
-            ("server_idle_timeout_ms", json!(millis(server_idle))),
+            ("server_idle_timeout_ms", json!(millis(patience.least))),
             ("idle_timeout_ms", json!(millis(reap))),
             ("traffic_ms", json!(millis(traffic))),
         ]),

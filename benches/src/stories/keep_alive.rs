@@ -18,9 +18,11 @@ const NAME: &str = "keep-alive";
 pub(super) fn plan(means: &Means) -> Plan {
     // Five seconds is what servers ship with; everything here is measured in that unit.
     let own = means.scale.millis(1800, 450);
-    let keep_alive = means.foreign_idle.unwrap_or(own);
-    let late = keep_alive.mul_f64(1.7);
-    let early = keep_alive.mul_f64(0.6);
+    let patience = means.patience(own);
+    let late = patience.most.mul_f64(1.7);
+    let early = patience.least.mul_f64(0.6);
+    let (wait, quiet) = (patience.most.mul_f64(1.2), patience.most.mul_f64(1.1));
+    let rest = patience.least.mul_f64(0.3);
     let policies = [
         Policy::nothing(Lifo),
         Policy::probe(Lifo),
@@ -35,17 +37,17 @@ pub(super) fn plan(means: &Means) -> Plan {
     ];
     let size = means.connections(20, policies.len());
     let cases = policies.map(|policy| {
-        let habits = Habits::closing_idle_after(Some(keep_alive));
+        let habits = Habits::closing_idle_after(Some(patience.most));
         Case::new(policy, habits, move |client| async move {
             let Client { tally, .. } = &*client;
             let pool = client.pool(size);
             client.burst(&pool, size).await;
-            sleep(keep_alive.mul_f64(1.2)).await;
+            sleep(wait).await;
             // Every FIN has arrived; nobody wants anything.
-            tally.stay_quiet(keep_alive.mul_f64(1.1)).await;
+            tally.stay_quiet(quiet).await;
             client.burst(&pool, size).await;
             client.burst(&pool, size).await;
-            sleep(keep_alive.mul_f64(0.3)).await;
+            sleep(rest).await;
             vec![pool]
         })
     });
@@ -53,19 +55,20 @@ pub(super) fn plan(means: &Means) -> Plan {
         name: NAME,
         title: "Keep-alive",
         setup: format!(
-            "{size} connections are used at once. {}{}. The client stays quiet for 2.3 times as long and then comes \
-             back with {size} requests at once, twice.",
-            means.server_closes(keep_alive),
-            match means.foreign_idle {
+            "{size} connections are used at once. {}{}. The client stays quiet for {} ms and then comes back with \
+             {size} requests at once, twice.",
+            patience.in_words(),
+            match means.foreign {
                 None => " (5 s in the wild, scaled down)",
                 Some(_) => "",
             },
+            (wait + quiet).as_millis(),
         ),
         close_wait_at_server: false,
-        takes: keep_alive.mul_f64(2.6),
+        takes: wait + quiet + rest,
         parameters: BTreeMap::from([
             ("connections", json!(size)),
-            ("server_idle_timeout_ms", json!(millis(keep_alive))),
+            ("server_idle_timeout_ms", json!(millis(patience.least))),
             ("idle_timeout_ms", json!(millis(late))),
             ("idle_timeout_first_ms", json!(millis(early))),
         ]),

@@ -10,7 +10,7 @@ mod slow_acceptor;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::Ipv4Addr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -24,6 +24,7 @@ use tokio::sync::watch;
 
 use crate::client::{Client, Peer};
 use crate::clock::{millis, now, thread_cpu};
+use crate::foreign::{Certainty, Foreign, Patience};
 use crate::manager::LabManager;
 use crate::policy::Policy;
 use crate::progress::Progress;
@@ -64,19 +65,22 @@ pub(crate) struct Means {
     pub(crate) open_files: u64,
     /// How many addresses of the loopback network can be listened on.
     pub(crate) loopback_addresses: usize,
-    /// When a server of the user's closes idle connections.
-    pub(crate) foreign_idle: Option<Duration>,
+    /// When a server that is not the lab's own closes idle connections.
+    pub(crate) foreign: Option<Patience>,
+    /// How many connections all policies of a story may have to that server.
+    pub(crate) clients: usize,
 }
 
 impl Means {
     /// Finds out how many addresses the loopback network has: all of 127.0.0.0/8 on Linux, one elsewhere.
-    pub(crate) fn new(scale: Scale, open_files: u64, foreign_idle: Option<Duration>) -> Self {
+    pub(crate) fn new(scale: Scale, open_files: u64, foreign: Option<&Foreign>) -> Self {
         let second = std::net::TcpListener::bind((Ipv4Addr::new(127, 0, 0, 2), 0));
         Self {
             scale,
             open_files,
             loopback_addresses: if second.is_ok() { 254 } else { 1 },
-            foreign_idle,
+            foreign: foreign.map(|foreign| foreign.patience),
+            clients: foreign.map_or(usize::MAX, |foreign| foreign.clients),
         }
     }
 
@@ -98,22 +102,14 @@ impl Means {
         notes
     }
 
-    /// How a setup speaks of the server's patience.
-    fn server_closes(&self, idle: Duration) -> String {
-        let closes = match self.foreign_idle {
-            None => "closes",
-            Some(_) => "is believed to close",
-        };
-        format!(
-            "The server {closes} what has been idle for {} ms",
-            idle.as_millis()
-        )
+    /// When the server closes what is idle: after `own`, unless it is not the lab's own.
+    fn patience(&self, own: Duration) -> Patience {
+        self.foreign.unwrap_or(Patience::exactly(own))
     }
 
-    /// `own` against a server of the lab's own; a server of the user's gets few connections.
-    fn connections(&self, own: usize, policies: usize) -> usize {
-        let wanted = if self.foreign_idle.is_some() { 10 } else { own };
-        self.afford(wanted, 2 * policies)
+    /// `wanted`, or as many as each of so many policies may have.
+    fn connections(&self, wanted: usize, policies: usize) -> usize {
+        self.afford(wanted.min(self.clients / policies), 2 * policies)
     }
 
     /// `wanted`, or as many as leave room when each takes `descriptors`.
@@ -200,17 +196,6 @@ pub(crate) fn plan(name: &str, means: &Means) -> Option<Plan> {
     })
 }
 
-/// A server of the user's, in place of the lab's own.
-#[derive(Clone, Debug)]
-pub(crate) struct Foreign {
-    /// As `host:port`.
-    pub(crate) name: String,
-    /// What that resolves to.
-    pub(crate) addresses: Vec<SocketAddr>,
-    pub(crate) send: Option<String>,
-    pub(crate) idle_timeout: Duration,
-}
-
 /// What all stories share.
 #[derive(Debug)]
 pub(crate) struct Teller {
@@ -278,8 +263,10 @@ impl Teller {
                 "client"
             },
             seen: match &self.foreign {
-                None => (plan.seen)(&policies),
-                Some(foreign) => seen_of_foreign(&policies, foreign),
+                Some(foreign) if foreign.patience.certainty != Certainty::Known => {
+                    seen_of_foreign(&policies, foreign.patience)
+                }
+                _ => (plan.seen)(&policies),
             },
             took_ms: millis(start.elapsed()) as u64,
             parameters: plan.parameters,
@@ -311,11 +298,14 @@ impl Teller {
             }
             Some(foreign) => {
                 let selector = Selector::Registered {
-                    server: foreign.addresses.clone(),
+                    server: foreign.address.resolved.clone(),
                     ports: Arc::clone(&ports),
                 };
-                let send = foreign.send.clone();
-                (vec![foreign.name.clone()], Peer::Foreign { send }, selector)
+                let peer = Peer::Foreign {
+                    send: foreign.send.clone(),
+                    answer_ends: foreign.answer_ends,
+                };
+                (vec![foreign.address.name.clone()], peer, selector)
             }
         };
         let run = Run {
@@ -339,8 +329,8 @@ impl Teller {
     }
 }
 
-/// What a server did that was not asked to do anything in particular.
-fn seen_of_foreign(policies: &[PolicyReport], foreign: &Foreign) -> String {
+/// What a server did of which it was not known what it would do.
+fn seen_of_foreign(policies: &[PolicyReport], patience: Patience) -> String {
     if policies
         .iter()
         .all(|policy| policy.close_wait_max.is_none())
@@ -362,13 +352,13 @@ fn seen_of_foreign(policies: &[PolicyReport], foreign: &Foreign) -> String {
     let shown = shown.map(|name| PolicyReport::find(policies, "lifo", name).map(in_words));
     let shown: Vec<_> = shown.into_iter().flatten().collect();
     let mut seen = format!("In CLOSE_WAIT: {}.", shown.join("; "));
-    if policies
+    let closed_none = policies
         .iter()
-        .all(|policy| policy.close_wait_max == Some(0))
-    {
+        .all(|policy| policy.close_wait_max == Some(0));
+    if closed_none && patience.certainty == Certainty::Believed {
         seen.push_str(&format!(
             " It seems this server closes nothing that has been idle for {} s; --idle waits longer.",
-            foreign.idle_timeout.as_secs()
+            patience.most.as_secs()
         ));
     }
     seen
