@@ -91,7 +91,7 @@ impl RedisConnection {
     /// Sends commands with another limit than the manager's [`command_timeout`](crate::RedisManager::command_timeout).
     ///
     /// It is the whole time of each command, the blocking of a blocking one included; `None` waits for ever. A command
-    /// that takes longer fails with an error for which [`RedisError::is_timeout`] is true, and costs the connection.
+    /// that takes longer fails with an error for which [`is_timeout`](redis::RedisError::is_timeout) is true, and costs the connection.
     ///
     /// # Examples
     ///
