@@ -120,7 +120,9 @@ pub use self::error::{
 };
 pub use self::event::{Event, Observer, Outcome};
 pub use self::health::{Check, HealthCheck, Unhealthy};
-pub use self::keyed::{KeyedBuilder, KeyedCheckout, KeyedCheckoutOwned, KeyedPool, KeyedStatus};
+pub use self::keyed::{
+    KeyedBuilder, KeyedCheckout, KeyedCheckoutOwned, KeyedLease, KeyedPool, KeyedStatus,
+};
 pub use self::manager::{Dropped, Manager, Recycle};
 pub use self::many::CheckoutMany;
 pub use self::multiplex::{

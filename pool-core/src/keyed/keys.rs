@@ -4,11 +4,12 @@
 //! lock here, which knows keys by their hash and number alone: whoever looks for a key is shown those with its hash one
 //! after the other, and compares them himself.
 
+use std::any::Any;
 use std::borrow::Borrow;
 use std::collections::BTreeMap;
 use std::hash::{BuildHasher, Hash, RandomState};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
@@ -16,6 +17,7 @@ use tokio::sync::Notify;
 use super::recipe::Recipe;
 use super::status::KeyedStatus;
 use crate::manager::Manager;
+use crate::multiplex::{self, Layer, Share};
 use crate::pool::Pool;
 use crate::shared::{Debt, caught};
 use crate::total::{Home, KeyId, Ledger, Limits, Member};
@@ -62,6 +64,9 @@ pub(super) struct Entry<K, M: Manager> {
     /// Gone when it is dropped.
     key: Option<K>,
     pub(super) pool: Pool<M>,
+    /// The layer that shares its connections, an `Arc<Layer<M>>`, from the first lease on. Of a type that managers need
+    /// not be able to fill.
+    layer: OnceLock<Box<dyn Any + Send + Sync>>,
     /// Raised under the lock alone: while it is held and there are none, nobody comes.
     visitors: AtomicUsize,
     ledger: Arc<Ledger<M>>,
@@ -193,6 +198,7 @@ where
             id,
             key: Some(key.clone()),
             pool: self.recipe.pool(key, &self.runtime, member),
+            layer: OnceLock::new(),
             visitors: AtomicUsize::new(0),
             ledger: Arc::clone(&self.ledger),
         });
@@ -358,6 +364,16 @@ impl<K, M: Manager> Entry<K, M> {
             state.set_max_idle(max_idle.unwrap_or(usize::MAX), now, effects);
             state.set_min_idle(min_idle, now, effects);
         })
+    }
+}
+
+impl<K, M: Share> Entry<K, M> {
+    pub(super) fn layer(&self) -> &Arc<Layer<M>> {
+        let layer = self.layer.get_or_init(|| {
+            let limits = multiplex::Limits::of(self.pool.config());
+            Box::new(Layer::new(Arc::clone(self.pool.shared()), limits))
+        });
+        layer.downcast_ref().expect("made above")
     }
 }
 

@@ -3,6 +3,7 @@
 mod builder;
 mod checkout;
 mod keys;
+mod lease;
 mod recipe;
 mod status;
 
@@ -16,6 +17,7 @@ use std::time::Duration;
 use self::keys::Keys;
 use crate::error::{TryCheckoutError, Undrained};
 use crate::manager::Manager;
+use crate::multiplex::Share;
 use crate::pooled::OwnedPooled;
 use crate::status::Status;
 use crate::tasks;
@@ -23,6 +25,7 @@ use crate::try_checkout::try_checkout;
 
 pub use self::builder::KeyedBuilder;
 pub use self::checkout::{KeyedCheckout, KeyedCheckoutOwned};
+pub use self::lease::KeyedLease;
 pub use self::status::KeyedStatus;
 
 /// A pool for every key, such as a host, made when the key is first used, under one total; cheap to clone, and all clones
@@ -182,6 +185,43 @@ where
         let visit = self.keys.visit(key).ok_or(TryCheckoutError::Closed)?;
         let shared = Arc::clone(visit.entry.pool.shared());
         try_checkout(shared, Location::caller()).map(OwnedPooled::new)
+    }
+
+    /// Takes a lease on a connection of `key` that several users share, as [`SharedPool::lease`](crate::SharedPool::lease)
+    /// does in a pool of its own.
+    ///
+    /// Every key has a layer of its own, with the defaults of [`SharedPool::new`](crate::SharedPool::new). Leases and
+    /// checkouts of the same key draw on the same connections.
+    ///
+    /// # Fairness
+    ///
+    /// Those who wait for a lease on the same key are served in the order of their first poll.
+    ///
+    /// # Errors
+    ///
+    /// As [`SharedPool::lease`](crate::SharedPool::lease).
+    ///
+    /// # Cancellation
+    ///
+    /// May be dropped at any time, and nobody else notices.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use pool_core::doc::Multiplexed;
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let pool = pool_core::KeyedPool::builder(|_host: &&str| Multiplexed::carrying(100)).build()?;
+    /// let (_one, _other) = (pool.lease(&"here").await?, pool.lease(&"here").await?);
+    /// // Two users, one connection.
+    /// assert_eq!(pool.status_of(&"here").unwrap().in_use, 1);
+    /// # Ok(()) }
+    /// ```
+    pub fn lease(&self, key: &K) -> KeyedLease<K, M>
+    where
+        M: Share,
+    {
+        KeyedLease::new(self.keys.visit(key).map(|visit| visit.owned()))
     }
 
     /// All keys together, in numbers that add up.

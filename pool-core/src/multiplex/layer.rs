@@ -25,7 +25,7 @@ type LayerState<M> = State<Arc<Open<M>>, Failure<M>>;
 pub(super) type Owed<M> = Effects<Arc<Open<M>>, Failure<M>>;
 pub(super) type Granted<M> = Grant<Arc<Open<M>>, Failure<M>>;
 
-pub(super) struct Layer<M: Share> {
+pub(crate) struct Layer<M: Share> {
     pub(super) pool: Arc<Shared<M>>,
     /// Asks the tasks that open connections whether anybody still needs them.
     pub(super) surplus: Notify,
@@ -45,7 +45,7 @@ struct Ear<M: Share> {
 }
 
 impl<M: Share> Layer<M> {
-    pub(super) fn new(pool: Arc<Shared<M>>, limits: Limits) -> Arc<Self> {
+    pub(crate) fn new(pool: Arc<Shared<M>>, limits: Limits) -> Arc<Self> {
         Arc::new(Self {
             pool,
             surplus: Notify::new(),

@@ -61,7 +61,7 @@ struct Waiter<M: Share> {
 }
 
 impl<M: Share> Lease<M> {
-    pub(super) fn new(layer: Arc<Layer<M>>) -> Self {
+    pub(crate) fn new(layer: Arc<Layer<M>>) -> Self {
         Self {
             limit: layer.pool.config.checkout_timeout,
             waiter: Waiter {

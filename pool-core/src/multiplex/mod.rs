@@ -16,6 +16,9 @@ mod spread;
 mod state;
 mod status;
 
+pub(crate) use self::layer::Layer;
+pub(crate) use self::state::Limits;
+
 pub use self::builder::SharedPoolBuilder;
 pub use self::capacity::Capacity;
 pub use self::lease::Lease;

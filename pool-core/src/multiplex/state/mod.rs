@@ -72,7 +72,7 @@ pub(super) struct State<T, E> {
 
 /// What the layer was told when it was built.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Limits {
+pub(crate) struct Limits {
     pub(super) spread: Spread,
     pub(super) max_leases: usize,
     pub(super) open_first: usize,
@@ -475,7 +475,7 @@ impl<T: Carrier, E: Clone> State<T, E> {
 const OPEN: &str = "whoever names a connection has a lease on it";
 
 impl Limits {
-    pub(super) fn of(config: &Config) -> Self {
+    pub(crate) fn of(config: &Config) -> Self {
         Self {
             spread: Spread::default(),
             max_leases: usize::MAX,
