@@ -7,7 +7,9 @@ mod support;
 
 use std::net::TcpStream;
 
-use support::{RedisServer, Reply, Setup, eventually, in_time};
+use support::cluster::Cluster;
+use support::sentinel::{MASTER, Passwords, SentinelSet};
+use support::{RedisServer, Reply, Setup, arrives, eventually, in_time};
 
 #[tokio::test]
 async fn a_server_answers_and_is_gone_when_it_is_dropped() {
@@ -93,4 +95,57 @@ async fn a_server_has_the_sockets_and_the_certificate_it_was_set_up_with() {
     assert!(!server.certificate().is_empty());
     assert_eq!(server.info("maxclients"), 17);
     assert!(server.version() >= (6, 0));
+}
+
+#[tokio::test]
+async fn a_cluster_serves_on_three_nodes_and_its_slots_move() {
+    let Some(cluster) = Cluster::start() else {
+        return;
+    };
+    let key = cluster.key_of(1);
+    cluster.nodes()[1].command(&format!("SET {key} value"));
+    let slot = cluster.slot(&key);
+    cluster.move_slot(slot, 1, 2);
+    assert_eq!(
+        cluster.nodes()[2].ask(&format!("GET {key}")).text(),
+        "value"
+    );
+    let moved = format!("MOVED {slot} 127.0.0.1:{}", cluster.nodes()[2].port());
+    assert_eq!(
+        cluster.nodes()[1].ask(&format!("GET {key}")),
+        Reply::Error(moved)
+    );
+
+    cluster.nodes()[1].kill();
+    cluster.nodes()[1].restart();
+    cluster.settles();
+}
+
+#[tokio::test]
+async fn the_sentinels_replace_a_master_that_is_killed() {
+    let Some(set) = SentinelSet::start() else {
+        return;
+    };
+    let old = set.master_by(0);
+    assert_eq!(old, set.servers()[0].port());
+    set.servers()[0].kill();
+    arrives(|| set.has_left(old));
+    let new = set.server(set.master_by(0));
+    new.command("SET key value");
+}
+
+#[tokio::test]
+async fn the_sentinels_and_the_servers_have_passwords_of_their_own() {
+    let passwords = Passwords {
+        servers: Some("of-the-servers"),
+        sentinels: Some("of-the-sentinels"),
+    };
+    let Some(set) = SentinelSet::start_with(passwords) else {
+        return;
+    };
+    set.fail_over(1);
+    let old = set.servers()[0].port();
+    arrives(|| set.has_left(old));
+    let answer = set.sentinels()[0].ask(&format!("SENTINEL CKQUORUM {MASTER}"));
+    assert!(answer.text().starts_with("OK"), "{answer:?}");
 }

@@ -5,9 +5,11 @@
 #![allow(unused_imports, reason = "each test file uses a part")]
 
 pub(crate) mod client_list;
+pub(crate) mod cluster;
 pub(crate) mod line;
 pub(crate) mod ports;
 pub(crate) mod process;
+pub(crate) mod sentinel;
 pub(crate) mod server;
 #[cfg(target_os = "linux")]
 pub(crate) mod sockets;

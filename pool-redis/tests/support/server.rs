@@ -17,6 +17,7 @@ pub(crate) struct Setup {
     lines: Vec<String>,
     unix: bool,
     tls: bool,
+    sentinel: bool,
 }
 
 impl Setup {
@@ -35,6 +36,12 @@ impl Setup {
     /// With a second port, for TLS.
     pub(crate) fn tls(mut self) -> Self {
         self.tls = true;
+        self
+    }
+
+    /// To watch over others instead of keeping data.
+    pub(crate) fn sentinel(mut self) -> Self {
+        self.sentinel = true;
         self
     }
 
@@ -95,7 +102,11 @@ impl RedisServer {
             self.configuration(lines),
         )
         .expect("the folder can be written");
-        let started = Process::start(self.folder.path(), self.port, &[]);
+        let arguments: &[&str] = match self.setup.sentinel {
+            true => &["--sentinel"],
+            false => &[],
+        };
+        let started = Process::start(self.folder.path(), self.port, arguments);
         match started {
             Ok(process) => {
                 *lock(&self.process) = Some(process);
