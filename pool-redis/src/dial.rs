@@ -14,6 +14,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::driver::Probe;
 use crate::error::{RedisConfigError, RedisConnectError};
+use crate::sentinel::Node;
 
 /// What redis-rs reads from and writes to.
 pub(crate) trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
@@ -81,6 +82,35 @@ impl Dialer {
         tcp.clone().tls(config.clone())?;
         let to = To::Tls(Box::new(tcp), config);
         Ok(Self { to, target })
+    }
+
+    /// By TCP, to be told where by [`at`](Self::at); `name` stands for the place.
+    pub(crate) fn somewhere(name: &str) -> Result<Self, RedisConfigError> {
+        Ok(Self {
+            to: To::Tcp(Box::new(TcpManager::new("localhost:6379")?)),
+            target: name.to_owned(),
+        })
+    }
+
+    /// In the same way, to another place.
+    pub(crate) fn at(&self, node: &Node) -> Result<Self, AddressError> {
+        let target = node.to_string();
+        let to = match &self.to {
+            To::Tcp(tcp) => To::Tcp(Box::new(tcp.at(&target)?)),
+            #[cfg(feature = "tls")]
+            To::Tls(tcp, config) => To::Tls(Box::new(tcp.at(&target)?), config.clone()),
+            #[cfg(unix)]
+            To::Unix(unix) => To::Unix(unix.clone()),
+        };
+        Ok(Self { to, target })
+    }
+
+    /// By TLS from now on; of a Unix socket, nothing changes.
+    #[cfg(feature = "tls")]
+    pub(crate) fn secure(&mut self, config: Arc<ClientConfig>) {
+        if let To::Tcp(tcp) | To::Tls(tcp, _) = &self.to {
+            self.to = To::Tls(tcp.clone(), config);
+        }
     }
 
     /// Changes how TCP is dialled; for a Unix socket there is nothing to change.

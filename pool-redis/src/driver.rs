@@ -100,14 +100,14 @@ impl Drop for Ends {
 }
 
 /// Looks at the socket without a round trip.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Probe {
     socket: Socket,
     /// What bytes mean that the driver has not read yet.
     on_readable: OnReadable,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 enum Socket {
     Tcp(SocketProbe<TcpStream>),
     #[cfg(unix)]
@@ -131,13 +131,22 @@ impl Probe {
     }
 
     #[inline]
-    fn is_dropped(&self) -> bool {
-        let liveness = match &self.socket {
+    fn liveness(&self) -> Liveness {
+        match &self.socket {
             Socket::Tcp(probe) => probe.liveness(),
             #[cfg(unix)]
             Socket::Unix(probe) => probe.liveness(),
-        };
-        match liveness {
+        }
+    }
+
+    /// Whether it is at its end, whatever there is to read.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.liveness() == Liveness::Dropped
+    }
+
+    #[inline]
+    fn is_dropped(&self) -> bool {
+        match self.liveness() {
             Liveness::Alive => false,
             Liveness::Dropped => true,
             Liveness::Readable => self.on_readable != OnReadable::Ignore,
@@ -152,7 +161,7 @@ impl Probe {
         }
     }
 
-    fn shutdown_now(&self) {
+    pub(crate) fn shutdown_now(&self) {
         match &self.socket {
             Socket::Tcp(probe) => probe.shutdown_now(),
             #[cfg(unix)]

@@ -7,6 +7,8 @@ use std::time::Duration;
 use pool_tcp::{AddressError, TcpError};
 use redis::RedisError;
 
+use crate::handshake;
+
 /// A server that cannot be dialled as it was given.
 ///
 /// # Examples
@@ -33,6 +35,11 @@ pub enum RedisConfigError {
     TlsByHand {
         /// The address.
         target: String,
+    },
+    /// Sentinels were to be asked, and there is none.
+    NoSentinels {
+        /// What they were to be asked for.
+        master: String,
     },
     /// The operating system has no certificates to trust.
     NoRoots {
@@ -63,6 +70,10 @@ impl fmt::Display for RedisConfigError {
                 "{target}: whom to trust, or not to ask, cannot be read from it; give a rustls configuration to \
                  RedisManager::with_tls"
             ),
+            Self::NoSentinels { master } => write!(
+                f,
+                "there is no sentinel to ask for {master}; name at least one"
+            ),
             Self::NoRoots { cause } => {
                 f.write_str("the operating system has no certificates to trust")?;
                 if let Some(cause) = cause {
@@ -85,6 +96,7 @@ impl Error for RedisConfigError {
             Self::Address(_)
             | Self::NoTls { .. }
             | Self::TlsByHand { .. }
+            | Self::NoSentinels { .. }
             | Self::NoRoots { .. }
             | Self::Unsupported { .. } => None,
         }
@@ -149,6 +161,54 @@ pub enum RedisConnectError {
         /// The limit.
         limit: Duration,
     },
+    /// None of the sentinels named a server.
+    NoSentinel {
+        /// What they were asked for.
+        master: String,
+        /// What became of each of them, in the order in which they were asked.
+        attempts: Vec<RedisConnectError>,
+    },
+    /// A sentinel watches no master of this name.
+    UnknownMaster {
+        /// The sentinel.
+        target: String,
+        /// The name.
+        master: String,
+    },
+    /// A sentinel knows no replica that is there and in step.
+    NoReplica {
+        /// The sentinel.
+        target: String,
+        /// The name of the master.
+        master: String,
+    },
+    /// The server is not what the sentinels took it for.
+    WrongRole {
+        /// The server.
+        target: String,
+        /// What it was dialled for.
+        wanted: &'static str,
+        /// What it says it is.
+        found: &'static str,
+    },
+    /// The master moved while the server was dialled.
+    Moved {
+        /// The server.
+        target: String,
+        /// The new master.
+        master: String,
+    },
+}
+
+impl RedisConnectError {
+    /// Whether a server does not want us, and will not unless something is changed.
+    pub(crate) fn is_refused_for_good(&self) -> bool {
+        match self {
+            Self::NoPassword { .. } => true,
+            Self::Refused { source, .. } => handshake::is_permanent(source),
+            _ => false,
+        }
+    }
 }
 
 impl fmt::Display for RedisConnectError {
@@ -174,6 +234,28 @@ impl fmt::Display for RedisConnectError {
                 f,
                 "{target} took the connection, but did not answer within {limit:?}"
             ),
+            Self::NoSentinel { master, attempts } => {
+                write!(f, "no sentinel could say where {master} is")?;
+                attempts.iter().try_for_each(|error| write!(f, "; {error}"))
+            }
+            Self::UnknownMaster { target, master } => {
+                write!(f, "the sentinel {target} knows no master called {master}")
+            }
+            Self::NoReplica { target, master } => write!(
+                f,
+                "the sentinel {target} knows no replica of {master} that is there and in step"
+            ),
+            Self::WrongRole {
+                target,
+                wanted,
+                found,
+            } => write!(
+                f,
+                "the sentinels take {target} for {wanted}, and it says that it is {found}: a failover may be under way"
+            ),
+            Self::Moved { target, master } => {
+                write!(f, "the master moved to {master} while {target} was dialled")
+            }
         }
     }
 }
@@ -186,7 +268,14 @@ impl Error for RedisConnectError {
             Self::Unix(error) => error.source(),
             Self::Handshake { source, .. } => Some(source),
             // Its message is in this one's.
-            Self::Refused { .. } | Self::NoPassword { .. } | Self::TimedOut { .. } => None,
+            Self::Refused { .. }
+            | Self::NoPassword { .. }
+            | Self::TimedOut { .. }
+            | Self::NoSentinel { .. }
+            | Self::UnknownMaster { .. }
+            | Self::NoReplica { .. }
+            | Self::WrongRole { .. }
+            | Self::Moved { .. } => None,
         }
     }
 }

@@ -72,8 +72,9 @@ impl Handshake {
     pub(crate) fn greeting(&self) -> Script {
         let mut script = Script::default();
         self.introduce(&mut script);
-        if script.lines.is_empty() {
-            // Something has to be asked, or a server that lets nobody in passes for one that does.
+        if script.lines.iter().all(|line| *line == Line::May) {
+            // Something has to be asked that every server knows, or one that lets nobody in passes for one that does: a
+            // command that a server does not know it refuses as such, whoever asks.
             script.say(Line::Must("PING"), "PING");
         }
         script

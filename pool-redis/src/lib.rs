@@ -43,6 +43,7 @@
 //! | | |
 //! |---|---|
 //! | [`RedisManager`] | what a pool is built on: where, who, and how long |
+//! | [`Sentinels`] | where, if sentinels are to be asked: the master as it moves, or its replicas |
 //! | [`RedisPool`], [`PooledConnection`] | connections one user at a time: transactions, blocking commands, anything |
 //! | [`RedisSharedPool`], [`SharedConnection`] | connections many users at a time, for those who need none of their own |
 //! | [`ping`] | a round trip as a health check, by policy |
@@ -70,8 +71,10 @@ mod limit;
 mod manager;
 pub mod manual;
 mod name;
+mod opening;
 mod pool;
 mod pooled;
+mod sentinel;
 mod shared;
 #[cfg(feature = "tls")]
 mod tls;
@@ -88,4 +91,5 @@ pub use pool::{RedisCheckout, RedisPool};
 pub use pooled::PooledConnection;
 /// The library whose commands, pipelines and scripts work on the connections.
 pub use redis;
+pub use sentinel::Sentinels;
 pub use shared::{RedisLease, RedisSharedPool, SharedConnection};

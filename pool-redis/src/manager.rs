@@ -1,20 +1,19 @@
 //! What a pool of Redis connections is built on.
 
-use std::future::Future;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use pool_core::{Capacity, Dropped, Manager, Recycle};
+use pool_core::{Dropped, Manager, Recycle};
 use pool_tcp::TcpManager;
-use redis::aio::{MultiplexedConnection, PubSub};
-use redis::{AsyncConnectionConfig, IntoConnectionInfo};
-use tokio::time::timeout;
+use redis::IntoConnectionInfo;
+use redis::aio::PubSub;
 
 use crate::connection::RedisConnection;
 use crate::dial::Dialer;
-use crate::driver::Driver;
 use crate::error::{RedisConfigError, RedisConnectError};
-use crate::handshake::{self, Handshake, Script};
+use crate::opening::{self, Opening};
+use crate::sentinel::{SentinelRoute, Sentinels};
 
 /// Dials Redis, and lets go of a connection when the server does.
 ///
@@ -41,11 +40,17 @@ use crate::handshake::{self, Handshake, Script};
 /// ```
 #[derive(Clone, Debug)]
 pub struct RedisManager {
-    dialer: Dialer,
-    handshake: Handshake,
-    handshake_timeout: Option<Duration>,
-    command_timeout: Option<Duration>,
+    route: Route,
+    opening: Opening,
     is_strict: bool,
+}
+
+/// How a server is found.
+#[derive(Clone, Debug)]
+enum Route {
+    Fixed(Box<Dialer>),
+    /// Shared by all clones: they know the same, and listen once.
+    Sentinels(Arc<SentinelRoute>),
 }
 
 impl RedisManager {
@@ -94,22 +99,70 @@ impl RedisManager {
     #[cfg(feature = "tls")]
     pub fn with_tls(
         info: impl IntoConnectionInfo,
-        config: std::sync::Arc<pool_tcp::rustls::ClientConfig>,
+        config: Arc<pool_tcp::rustls::ClientConfig>,
     ) -> Result<Self, RedisConfigError> {
         let info = info.into_connection_info().map_err(RedisConfigError::Url)?;
         let dialer = Dialer::with_tls(&info, config)?;
         Ok(Self::over(dialer, info))
     }
 
+    /// Dials the master of this name, which `sentinels` are asked for, and follows it when it moves.
+    ///
+    /// What else can be said, such as a password for the servers, is said to [`Sentinels`] and
+    /// [`with_sentinels`](Self::with_sentinels).
+    ///
+    /// # Errors
+    ///
+    /// As [`Sentinels::new`].
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// use pool_core::Pool;
+    /// use pool_redis::{RedisManager, RedisPool};
+    /// use redis::AsyncCommands;
+    ///
+    /// # tokio::runtime::Runtime::new().unwrap().block_on(async {
+    /// let sentinels = ["redis://10.0.0.1:26379", "redis://10.0.0.2:26379", "redis://10.0.0.3:26379"];
+    /// let manager = RedisManager::sentinel("orders", sentinels)?;
+    /// let pool = RedisPool::new(Pool::builder(manager).max_size(16).build()?);
+    ///
+    /// let orders: i64 = pool.checkout().await?.incr("orders", 1).await?;
+    /// assert!(orders > 0);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # }).unwrap();
+    /// ```
+    pub fn sentinel<I: IntoConnectionInfo>(
+        master: impl Into<String>,
+        sentinels: impl IntoIterator<Item = I>,
+    ) -> Result<Self, RedisConfigError> {
+        Ok(Self::with_sentinels(Sentinels::new(master, sentinels)?))
+    }
+
+    /// Dials what these sentinels name.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use pool_redis::{RedisManager, Sentinels};
+    ///
+    /// let sentinels = Sentinels::new("orders", ["redis://10.0.0.1:26379"])?.replicas();
+    /// let manager = RedisManager::with_sentinels(sentinels);
+    /// assert!(format!("{manager:?}").contains("Replica"));
+    /// # Ok::<(), pool_redis::RedisConfigError>(())
+    /// ```
+    pub fn with_sentinels(sentinels: Sentinels) -> Self {
+        Self {
+            opening: Opening::new(sentinels.server_info().clone()),
+            route: Route::Sentinels(Arc::new(SentinelRoute::new(sentinels))),
+            is_strict: false,
+        }
+    }
+
     fn over(dialer: Dialer, info: redis::ConnectionInfo) -> Self {
         Self {
-            dialer,
-            handshake: Handshake {
-                info: info.redis_settings().clone(),
-                client_name: None,
-            },
-            handshake_timeout: Some(Duration::from_secs(5)),
-            command_timeout: Some(Duration::from_secs(10)),
+            route: Route::Fixed(Box::new(dialer)),
+            opening: Opening::new(info.redis_settings().clone()),
             is_strict: false,
         }
     }
@@ -129,7 +182,7 @@ impl RedisManager {
     /// ```
     #[must_use]
     pub fn client_name(mut self, name: impl Into<String>) -> Self {
-        self.handshake.client_name = Some(name.into());
+        self.opening.handshake.client_name = Some(name.into());
         self
     }
 
@@ -154,9 +207,9 @@ impl RedisManager {
     #[must_use]
     #[track_caller]
     pub fn handshake_timeout(mut self, limit: impl Into<Option<Duration>>) -> Self {
-        self.handshake_timeout = limit.into();
+        self.opening.handshake_timeout = limit.into();
         assert_ne!(
-            self.handshake_timeout,
+            self.opening.handshake_timeout,
             Some(Duration::ZERO),
             "handshake_timeout: zero lets no server answer; give None to leave the limit to the pool"
         );
@@ -185,9 +238,9 @@ impl RedisManager {
     #[must_use]
     #[track_caller]
     pub fn command_timeout(mut self, limit: impl Into<Option<Duration>>) -> Self {
-        self.command_timeout = limit.into();
+        self.opening.command_timeout = limit.into();
         assert_ne!(
-            self.command_timeout,
+            self.opening.command_timeout,
             Some(Duration::ZERO),
             "command_timeout: zero lets no command be answered; give None to wait for ever"
         );
@@ -215,7 +268,8 @@ impl RedisManager {
         self
     }
 
-    /// Changes how TCP is dialled; of a Unix-domain socket, nothing.
+    /// Changes how TCP is dialled; of a Unix-domain socket, nothing. Where sentinels are asked it is how the servers are
+    /// dialled, not the sentinels.
     ///
     /// Default: as [`TcpManager`], with `TCP_NODELAY`, keepalive, and 30 s for bytes that nobody acknowledges.
     ///
@@ -232,75 +286,49 @@ impl RedisManager {
     /// ```
     #[must_use]
     pub fn tcp(mut self, tune: impl FnOnce(TcpManager) -> TcpManager) -> Self {
-        self.dialer.tune(tune);
+        match &mut self.route {
+            Route::Fixed(dialer) => dialer.tune(tune),
+            Route::Sentinels(route) => {
+                *route = Arc::new(route.change(|sentinels| sentinels.tune(tune)));
+            }
+        }
         self
     }
 
-    /// A connection for subscriptions. redis-rs introduces it.
+    /// A connection for subscriptions. It goes down when a server found by sentinels is no longer the right one.
     pub(crate) async fn pubsub(&self) -> Result<PubSub, RedisConnectError> {
-        let (dialer, info) = (&self.dialer, &self.handshake.info);
-        let (stream, _probe) = dialer.dial(info.protocol()).await?;
-        let shaken = async {
-            let pubsub = PubSub::new(info, stream).await;
-            pubsub.map_err(|source| ended(dialer, source))
-        };
-        within(self.handshake_timeout, dialer, shaken).await
-    }
-
-    /// A connection to `dialer`'s server, introduced.
-    async fn connect_to(&self, dialer: &Dialer) -> Result<RedisConnection, RedisConnectError> {
-        let info = &self.handshake.info;
-        let (stream, probe) = dialer.dial(info.protocol()).await?;
-        let shaken = async {
-            let config = AsyncConnectionConfig::new().set_response_timeout(None);
-            let silence = self.handshake.silence();
-            let (redis, driver) = MultiplexedConnection::new_with_config(&silence, stream, config)
-                .await
-                .map_err(|source| ended(dialer, source))?;
-            let capacity = Capacity::new(usize::MAX);
-            let driver = Driver::spawn(driver, probe, capacity.clone());
-            let mut connection =
-                RedisConnection::new(redis, driver, capacity, info.db(), self.command_timeout);
-            converse(&mut connection, dialer, &self.handshake.greeting()).await?;
-            Ok(connection)
-        };
-        within(self.handshake_timeout, dialer, shaken).await
+        let protocol = self.opening.protocol();
+        match &self.route {
+            Route::Fixed(dialer) => {
+                let (stream, _probe) = dialer.dial(protocol).await?;
+                self.opening.subscriber(dialer.target(), stream).await
+            }
+            Route::Sentinels(route) => {
+                let post = route.locate().await?;
+                let dialled = async {
+                    let (stream, _probe) = post.dial(protocol).await?;
+                    self.opening.subscriber(post.target(), stream).await
+                };
+                post.unless_it_moves(dialled).await
+            }
+        }
     }
 }
 
-/// Says `script`, and looks at the answers.
-async fn converse(
-    connection: &mut RedisConnection,
-    dialer: &Dialer,
-    script: &Script,
-) -> Result<(), RedisConnectError> {
-    let answers = connection.converse(&script.pipeline).await;
-    script.judge(
-        dialer.target(),
-        answers.map_err(|source| ended(dialer, source))?,
-    )
-}
+impl Route {
+    /// As errors name it when no single server is meant.
+    fn name(&self) -> &str {
+        match self {
+            Self::Fixed(dialer) => dialer.target(),
+            Self::Sentinels(route) => route.name(),
+        }
+    }
 
-async fn within<T>(
-    limit: Option<Duration>,
-    dialer: &Dialer,
-    shaken: impl Future<Output = Result<T, RedisConnectError>>,
-) -> Result<T, RedisConnectError> {
-    let Some(limit) = limit else {
-        return shaken.await;
-    };
-    timeout(limit, shaken).await.unwrap_or_else(|_| {
-        Err(RedisConnectError::TimedOut {
-            target: dialer.target().to_owned(),
-            limit,
-        })
-    })
-}
-
-fn ended(dialer: &Dialer, source: redis::RedisError) -> RedisConnectError {
-    RedisConnectError::Handshake {
-        target: dialer.target().to_owned(),
-        source,
+    fn is_permanent(&self, error: &RedisConnectError) -> bool {
+        match self {
+            Self::Fixed(dialer) => dialer.is_permanent(error),
+            Self::Sentinels(route) => route.is_permanent(error),
+        }
     }
 }
 
@@ -309,7 +337,24 @@ impl Manager for RedisManager {
     type Error = RedisConnectError;
 
     async fn connect(&self) -> Result<RedisConnection, RedisConnectError> {
-        self.connect_to(&self.dialer).await
+        let protocol = self.opening.protocol();
+        match &self.route {
+            Route::Fixed(dialer) => {
+                let (stream, probe) = dialer.dial(protocol).await?;
+                self.opening.open(dialer.target(), stream, probe).await
+            }
+            Route::Sentinels(route) => {
+                let post = route.locate().await?;
+                let dialled = async {
+                    let (stream, probe) = post.dial(protocol).await?;
+                    let mut connection = self.opening.open(post.target(), stream, probe).await?;
+                    let verified = post.verify(&mut connection);
+                    self.opening.in_time(post.target(), verified).await?;
+                    Ok(connection)
+                };
+                post.unless_it_moves(dialled).await
+            }
+        }
     }
 
     fn is_dropped(&self, connection: &mut RedisConnection) -> bool {
@@ -330,14 +375,10 @@ impl Manager for RedisManager {
 
     async fn reset(&self, connection: &mut RedisConnection) -> Result<(), RedisConnectError> {
         if self.is_strict {
-            converse(connection, &self.dialer, &self.handshake.anew()).await?;
-            connection.forget();
-            return Ok(());
+            return self.opening.reopen(self.route.name(), connection).await;
         }
-        connection
-            .undo()
-            .await
-            .map_err(|source| ended(&self.dialer, source))
+        let undone = connection.undo().await;
+        undone.map_err(|source| opening::ended(self.route.name(), source))
     }
 
     async fn close(&self, connection: RedisConnection) {
@@ -346,10 +387,6 @@ impl Manager for RedisManager {
 
     /// A user or password that is refused, a database that there is none of, and what is permanent for TCP and TLS.
     fn is_permanent(&self, error: &RedisConnectError) -> bool {
-        match error {
-            RedisConnectError::NoPassword { .. } => true,
-            RedisConnectError::Refused { source, .. } => handshake::is_permanent(source),
-            error => self.dialer.is_permanent(error),
-        }
+        error.is_refused_for_good() || self.route.is_permanent(error)
     }
 }

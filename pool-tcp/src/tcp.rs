@@ -92,6 +92,30 @@ impl TcpManager {
         })
     }
 
+    /// The same settings for another address.
+    ///
+    /// # Errors
+    ///
+    /// As [`new`](Self::new).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use pool_tcp::TcpManager;
+    ///
+    /// let manager = TcpManager::new("primary:5432")?.nodelay(false);
+    /// let manager = manager.at("replica:5432")?;
+    /// assert!(format!("{manager:?}").contains("replica"));
+    /// assert!(format!("{manager:?}").contains("nodelay: false"));
+    /// # Ok::<(), pool_tcp::AddressError>(())
+    /// ```
+    pub fn at(&self, address: &str) -> Result<Self, AddressError> {
+        Ok(Self {
+            target: Target::parse(address)?,
+            ..self.clone()
+        })
+    }
+
     /// Dials from this local address, hence only addresses of its family.
     ///
     /// Default: the kernel chooses.
