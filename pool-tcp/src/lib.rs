@@ -48,6 +48,7 @@
 //! | [`Connection`] | what comes out of it: [`TcpConnection`], [`UnixConnection`], `TlsConnection` |
 //! | [`PoolStream`] | the socket inside, for adapters of other protocols |
 //! | [`SocketProbe`] | watches a stream that a driver took by value |
+//! | [`Driver`], [`AnyProbe`] | the task of such a driver, and the probe with it |
 //! | [`Liveness`], [`OnReadable`] | what the kernel says, and what it means |
 //!
 //! TLS needs the feature `tls`.
@@ -60,6 +61,7 @@
 mod bell;
 mod connection;
 mod dial;
+mod driver;
 mod error;
 mod probe;
 mod stream;
@@ -70,6 +72,7 @@ mod tls;
 mod unix;
 
 pub use connection::Connection;
+pub use driver::{AnyProbe, Driver};
 #[cfg(unix)]
 pub use error::UnixError;
 pub use error::{AddressError, TcpError};

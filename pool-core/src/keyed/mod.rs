@@ -309,6 +309,25 @@ where
             .sum()
     }
 
+    /// Looks at every idle connection of `key` now, closes those that were dropped, and says how many they were; see
+    /// [`Pool::sweep`](crate::Pool::sweep).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use pool_core::doc::Numbers;
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let pool = pool_core::KeyedPool::builder(|_host: &&str| Numbers::default()).build()?;
+    /// drop(pool.checkout(&"here").await?);
+    /// assert_eq!(pool.sweep(&"here"), 0);
+    /// # Ok(()) }
+    /// ```
+    pub fn sweep(&self, key: &K) -> usize {
+        let visit = self.keys.look_up(key);
+        visit.map_or(0, |visit| visit.entry.pool.sweep())
+    }
+
     /// Replaces every connection of a key, as [`Pool::retire_all`](crate::Pool::retire_all) does; answers whether there is
     /// anything of it.
     ///
