@@ -350,6 +350,15 @@ impl<S: Socket> AsyncWrite for PoolStream<S> {
 /// ```
 pub trait Socket: sealed::Sealed {}
 
+/// Whether a read that leaves room has emptied the socket, so that the reactor is sure to tell of what comes next:
+/// with epoll and kqueue, which report edges, as tokio's own streams have it.
+const READS_ALL_THERE_IS: bool = cfg!(any(
+    target_os = "linux",
+    target_os = "android",
+    target_vendor = "apple",
+    target_os = "freebsd",
+));
+
 mod sealed {
     #[cfg(unix)]
     use std::os::fd::AsFd as Descriptor;
@@ -362,6 +371,7 @@ mod sealed {
     pub trait Sealed: Debug + Send + Sync + Descriptor + 'static {
         fn poll_read_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
         fn poll_write_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
+        /// Reads while tokio remembers the socket as readable, and clears that when there is no more to read.
         fn try_read(&self, buffer: &mut ReadBuf<'_>) -> io::Result<()>;
         fn try_write(&self, bytes: &[u8]) -> io::Result<usize>;
         fn try_write_vectored(&self, slices: &[IoSlice<'_>]) -> io::Result<usize>;
@@ -388,7 +398,18 @@ macro_rules! socket {
             }
 
             fn try_read(&self, buffer: &mut ReadBuf<'_>) -> io::Result<()> {
-                self.try_read_buf(buffer).map(drop)
+                let mut result = Err(io::ErrorKind::WouldBlock.into());
+                let _ = self.try_io(Interest::READABLE, || {
+                    result = self.try_read_buf(buffer);
+                    match result {
+                        // All there was; the next read would be in vain, and costs as much as this one.
+                        Ok(1..) if READS_ALL_THERE_IS && buffer.remaining() > 0 => {
+                            Err(io::ErrorKind::WouldBlock.into())
+                        }
+                        _ => Ok(()),
+                    }
+                });
+                result.map(drop)
             }
 
             fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
@@ -647,6 +668,38 @@ mod tests {
         let noticed = tokio::time::timeout(std::time::Duration::from_secs(10), noticed).await;
         assert_eq!(noticed.expect("no lost wake-up"), Liveness::Readable);
         assert!(stream.socket().is_over.load(Ordering::SeqCst));
+    }
+
+    async fn read_into(stream: &mut PoolStream, buffer: &mut [u8]) -> usize {
+        let read = tokio::io::AsyncReadExt::read(stream, buffer);
+        let limit = std::time::Duration::from_secs(10);
+        let read = tokio::time::timeout(limit, read).await;
+        read.expect("no lost wake-up").unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_read_that_leaves_room_is_the_last_until_the_reactor_tells_of_more() {
+        let (socket, mut peer) = pair().await;
+        let mut stream = PoolStream::new(socket);
+        std::io::Write::write_all(&mut peer, b"1").unwrap();
+        assert_eq!(read_into(&mut stream, &mut [0; 8]).await, 1);
+
+        // The reactor does not run while this thread is blocked.
+        std::io::Write::write_all(&mut peer, b"2345").unwrap();
+        let has_come = (0..10_000).any(|_| {
+            std::thread::sleep(std::time::Duration::from_millis(1));
+            stream.liveness() == Liveness::Readable
+        });
+        assert!(has_come);
+        let mut bytes = [0; 8];
+        let mut buffer = ReadBuf::new(&mut bytes);
+        let poll =
+            Pin::new(&mut stream).poll_read(&mut Context::from_waker(Waker::noop()), &mut buffer);
+        assert_eq!(poll.is_pending(), READS_ALL_THERE_IS);
+
+        // One that is filled may have left something.
+        assert_eq!(read_into(&mut stream, &mut [0; 2]).await, 2);
+        assert_eq!(read_into(&mut stream, &mut [0; 8]).await, 2);
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
