@@ -228,7 +228,8 @@ impl fmt::Display for RedisConnectError {
             ),
             Self::Handshake { target, .. } => write!(
                 f,
-                "{target} took the connection and ended it before it answered; is it a Redis?"
+                "{target} took the connection and ended it before it answered; is it a Redis, and has it room for another client \
+                 (maxclients)?"
             ),
             Self::TimedOut { target, limit } => write!(
                 f,

@@ -43,6 +43,7 @@ impl Script {
                 continue;
             };
             let wants_password = error.code() == "NOAUTH";
+            let is_loading = error.code() == "LOADING";
             let is_full = error
                 .details()
                 .is_some_and(|details| details.contains("max number of clients"));
@@ -55,6 +56,7 @@ impl Script {
                 Line::Must(command) => command,
                 // Said instead of an answer to whatever came first, and the last thing on this connection.
                 Line::May if is_full => "another client",
+                Line::May if is_loading => "everything yet",
                 Line::May => continue,
             };
             return Err(RedisConnectError::Refused {
@@ -72,11 +74,6 @@ impl Handshake {
     pub(crate) fn greeting(&self) -> Script {
         let mut script = Script::default();
         self.introduce(&mut script);
-        if script.lines.iter().all(|line| *line == Line::May) {
-            // Something has to be asked that every server knows, or one that lets nobody in passes for one that does: a
-            // command that a server does not know it refuses as such, whoever asks.
-            script.say(Line::Must("PING"), "PING");
-        }
         script
     }
 
@@ -124,6 +121,9 @@ impl Handshake {
                 client.arg("SETINFO").arg(attribute).arg(value);
             }
         }
+        // What was said so far, a server may take that wants a password, or that is still loading: a command that it does
+        // not know it refuses as such, whoever asks. Not everybody may PING, which says that he is let in.
+        script.say(Line::May, "PING");
     }
 
     /// What redis-rs is told, so that it says nothing by itself.

@@ -7,6 +7,7 @@
 pub(crate) mod client_list;
 pub(crate) mod cluster;
 pub(crate) mod line;
+pub(crate) mod pool;
 pub(crate) mod ports;
 pub(crate) mod process;
 pub(crate) mod sentinel;
