@@ -212,6 +212,9 @@ impl RedisConnection {
         self.state.traces.follow(command, self.home);
         let sent = self.redis.send_packed_command(command);
         let ended = bounded(self.driver.runtime(), limit, sent).await;
+        if let Ok(answer) = &ended {
+            self.state.traces.heed(command, self.home, answer);
+        }
         self.end(Blame::judge(ended, Blame::of_value))
     }
 
@@ -227,6 +230,9 @@ impl RedisConnection {
         self.state.traces.follow_all(pipeline, self.home);
         let sent = self.redis.send_packed_commands(pipeline, offset, count);
         let ended = bounded(self.driver.runtime(), limit, sent).await;
+        if let Ok(answers) = &ended {
+            self.state.traces.heed_all(pipeline, self.home, answers);
+        }
         self.end(Blame::judge(ended, |answers| Blame::of_values(answers)))
     }
 

@@ -3,7 +3,7 @@
 //!
 //! Known from the commands as they pass, not asked of the server. A command that this file does not know leaves nothing.
 
-use redis::{Arg, Cmd, Pipeline};
+use redis::{Arg, Cmd, Pipeline, Value};
 
 use crate::name::Name;
 
@@ -14,7 +14,7 @@ pub(crate) struct Traces {
     pub(crate) is_elsewhere: bool,
     /// Keys are watched.
     pub(crate) is_watching: bool,
-    /// `MULTI` was sent, and neither `EXEC` nor `DISCARD` after it.
+    /// `MULTI` was sent, and neither `EXEC` nor `DISCARD` answered since.
     pub(crate) is_queueing: bool,
     /// Something that cannot be undone, or is not worth it.
     pub(crate) is_spoilt: bool,
@@ -36,15 +36,12 @@ impl Traces {
         // The answer would be taken for that of the next command.
         self.is_spoilt |= command.is_no_response();
         match Trace::of(command) {
-            Trace::Nothing => {}
-            Trace::Selects => {
-                self.is_elsewhere = argument(command, 1).and_then(number) != Some(home);
-            }
+            Trace::Selects => self.is_elsewhere |= !selects(command, home),
             Trace::Watches => self.is_watching = true,
-            Trace::Unwatches => self.is_watching = false,
             Trace::Queues => self.is_queueing = true,
-            Trace::Ends => self.end_transaction(),
             Trace::Spoils => self.is_spoilt = true,
+            // What undoes something has not done so yet.
+            Trace::Nothing | Trace::Unwatches | Trace::Ends => {}
         }
     }
 
@@ -53,9 +50,43 @@ impl Traces {
         for command in pipeline.cmd_iter() {
             self.follow(command, home);
         }
-        // An atomic pipeline is sent between `MULTI` and `EXEC`, which are not among its commands.
+    }
+
+    /// A command was answered. One that was refused, or queued for an `EXEC` that may never come, has undone nothing.
+    #[inline]
+    pub(crate) fn heed(&mut self, command: &Cmd, home: i64, answer: &Value) {
+        if !self.are_none() {
+            self.undo(command, home, answer);
+        }
+    }
+
+    /// A pipeline was answered.
+    pub(crate) fn heed_all(&mut self, pipeline: &Pipeline, home: i64, answers: &[Value]) {
+        if self.are_none() {
+            return;
+        }
+        // An atomic pipeline is sent between `MULTI` and `EXEC`, of which only the last is answered here.
         if pipeline.is_transaction() {
-            self.end_transaction();
+            return self.end_transaction();
+        }
+        for (command, answer) in pipeline.cmd_iter().zip(answers) {
+            self.undo(command, home, answer);
+        }
+    }
+
+    #[cold]
+    fn undo(&mut self, command: &Cmd, home: i64, answer: &Value) {
+        match answer {
+            // Refused, and forgotten all the same.
+            Value::ServerError(error) if error.code() == "EXECABORT" => self.end_transaction(),
+            Value::ServerError(_) => {}
+            Value::SimpleString(text) if text == "QUEUED" => {}
+            _ => match Trace::of(command) {
+                Trace::Selects if selects(command, home) => self.is_elsewhere = false,
+                Trace::Unwatches => self.is_watching = false,
+                Trace::Ends => self.end_transaction(),
+                _ => {}
+            },
         }
     }
 
@@ -119,6 +150,11 @@ pub(crate) fn argument(command: &Cmd, index: usize) -> Option<&[u8]> {
     }
 }
 
+/// Whether this `SELECT` is of that database.
+fn selects(command: &Cmd, database: i64) -> bool {
+    argument(command, 1).and_then(number) == Some(database)
+}
+
 fn number(bytes: &[u8]) -> Option<i64> {
     std::str::from_utf8(bytes).ok()?.parse().ok()
 }
@@ -127,13 +163,21 @@ fn number(bytes: &[u8]) -> Option<i64> {
 mod tests {
     use super::*;
 
-    /// The traces of commands given as text, words apart, on a connection whose database is 3.
+    /// The traces of commands given as text, words apart, on a connection whose database is 3. After an `=` comes the
+    /// answer, else it is OK.
     fn left_by(commands: &[&str]) -> Traces {
         let mut traces = Traces::default();
         for command in commands {
-            traces.follow(&parse(command), 3);
+            let (command, answer) = command.split_once(" = ").unwrap_or((command, "+OK"));
+            let command = parse(command);
+            traces.follow(&command, 3);
+            traces.heed(&command, 3, &answered(answer));
         }
         traces
+    }
+
+    fn answered(text: &str) -> Value {
+        redis::parse_redis_value(format!("{text}\r\n").as_bytes()).expect("RESP")
     }
 
     fn parse(text: &str) -> Cmd {
@@ -208,18 +252,50 @@ mod tests {
     }
 
     #[test]
+    fn what_was_refused_or_is_queued_has_undone_nothing() {
+        assert!(left_by(&["WATCH k", "EXEC = -ERR EXEC without MULTI"]).is_watching);
+        assert!(left_by(&["WATCH k", "DISCARD = -ERR DISCARD without MULTI"]).is_watching);
+        assert!(left_by(&["WATCH k", "UNWATCH = -NOPERM no"]).is_watching);
+        let queued = ["SELECT 4", "MULTI", "SELECT 3 = +QUEUED", "DISCARD"];
+        assert!(left_by(&queued).is_elsewhere);
+        let aborted = [
+            "WATCH k",
+            "MULTI",
+            "GET = -ERR arguments",
+            "EXEC = -EXECABORT",
+        ];
+        assert!(left_by(&aborted).are_none());
+    }
+
+    #[test]
     fn an_atomic_pipeline_ends_what_it_begins_and_what_was_watched() {
+        let ok = [Value::Okay];
         let mut traces = left_by(&["WATCH k"]);
         let mut pipeline = redis::pipe();
         pipeline.cmd("SET").arg("k").arg("v");
         traces.follow_all(&pipeline, 3);
+        traces.heed_all(&pipeline, 3, &ok);
         assert!(traces.is_watching);
 
-        traces.follow_all(pipeline.atomic(), 3);
+        pipeline.atomic();
+        traces.follow_all(&pipeline, 3);
+        assert!(traces.is_watching);
+        traces.heed_all(&pipeline, 3, &ok);
         assert!(traces.are_none());
 
-        traces.follow_all(pipeline.cmd("SELECT").arg(1), 3);
+        pipeline.cmd("SELECT").arg(1);
+        traces.follow_all(&pipeline, 3);
+        traces.heed_all(&pipeline, 3, &ok);
         assert!(traces.is_elsewhere);
+    }
+
+    #[test]
+    fn each_command_of_a_pipeline_has_its_own_answer() {
+        let mut traces = left_by(&["WATCH k", "SELECT 4"]);
+        let mut pipeline = redis::pipe();
+        pipeline.cmd("SELECT").arg(3).cmd("UNWATCH");
+        traces.heed_all(&pipeline, 3, &[answered("-NOPERM no"), Value::Okay]);
+        assert!(traces.is_elsewhere && !traces.is_watching);
     }
 
     #[test]
