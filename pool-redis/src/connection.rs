@@ -211,7 +211,7 @@ impl RedisConnection {
         self.begin()?;
         self.state.traces.follow(command, self.home);
         let sent = self.redis.send_packed_command(command);
-        let ended = bounded(self.driver.runtime(), limit, sent).await;
+        let ended = bounded(self.driver.runtime(), self.driver.end(), limit, sent).await;
         if let Ok(answer) = &ended {
             self.state.traces.heed(command, self.home, answer);
         }
@@ -229,7 +229,7 @@ impl RedisConnection {
         self.begin()?;
         self.state.traces.follow_all(pipeline, self.home);
         let sent = self.redis.send_packed_commands(pipeline, offset, count);
-        let ended = bounded(self.driver.runtime(), limit, sent).await;
+        let ended = bounded(self.driver.runtime(), self.driver.end(), limit, sent).await;
         if let Ok(answers) = &ended {
             self.state.traces.heed_all(pipeline, self.home, answers);
         }

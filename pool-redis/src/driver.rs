@@ -11,6 +11,8 @@ use tokio::net::UnixStream;
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 
+use crate::end::End;
+
 /// Owns the task that owns the stream. Dropped, it closes the connection.
 #[derive(Debug)]
 pub(crate) struct Driver {
@@ -18,6 +20,7 @@ pub(crate) struct Driver {
     probe: Probe,
     /// Where the task and the timers of commands run, whoever polls them.
     runtime: Handle,
+    end: End,
     /// The task is to live on.
     is_released: bool,
 }
@@ -30,8 +33,13 @@ impl Driver {
         capacity: Capacity,
     ) -> Self {
         let runtime = Handle::current();
-        let ends = Ends(capacity);
+        let end = End::default();
+        let ends = Ends {
+            capacity,
+            end: end.clone(),
+        };
         let task = runtime.spawn(async move {
+            // Dropped last, however this ends.
             let _ends = ends;
             driver.await;
         });
@@ -39,12 +47,17 @@ impl Driver {
             task,
             probe,
             runtime,
+            end,
             is_released: false,
         }
     }
 
     pub(crate) fn runtime(&self) -> &Handle {
         &self.runtime
+    }
+
+    pub(crate) fn end(&self) -> &End {
+        &self.end
     }
 
     /// Whether nothing can be sent any more. Costs no system call, and may be late.
@@ -91,11 +104,15 @@ impl Drop for Driver {
 }
 
 /// Lives as long as the task, which may be aborted.
-struct Ends(Capacity);
+struct Ends {
+    capacity: Capacity,
+    end: End,
+}
 
 impl Drop for Ends {
     fn drop(&mut self) {
-        self.0.drain();
+        self.capacity.drain();
+        self.end.comes();
     }
 }
 

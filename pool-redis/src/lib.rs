@@ -64,6 +64,7 @@ mod check;
 mod connection;
 mod dial;
 mod driver;
+mod end;
 mod error;
 mod fate;
 mod handshake;

@@ -19,6 +19,7 @@ use crate::blame::Blame;
 use crate::blocking::Blocks;
 use crate::bounded::bounded;
 use crate::connection::RedisConnection;
+use crate::end::End;
 use crate::error::RedisConnectError;
 use crate::fate;
 use crate::manager::RedisManager;
@@ -291,6 +292,8 @@ pub struct SharedConnection {
     leased: Leased<RedisManager>,
     /// Where the timers of commands run.
     runtime: Handle,
+    /// Of its driver.
+    end: End,
     command_timeout: Option<Duration>,
 }
 
@@ -299,6 +302,7 @@ impl SharedConnection {
         let connection = Leased::connection(&leased);
         Self {
             runtime: connection.driver().runtime().clone(),
+            end: connection.driver().end().clone(),
             command_timeout: connection.command_timeout(),
             leased,
         }
@@ -308,7 +312,7 @@ impl SharedConnection {
         permit(command, true)?;
         self.begin()?;
         let sent = self.leased.send_packed_command(command);
-        let ended = bounded(&self.runtime, self.command_timeout, sent).await;
+        let ended = bounded(&self.runtime, &self.end, self.command_timeout, sent).await;
         self.end(Blame::judge(ended, Blame::of_value))
     }
 
@@ -324,7 +328,7 @@ impl SharedConnection {
         }
         self.begin()?;
         let sent = self.leased.send_packed_commands(pipeline, offset, count);
-        let ended = bounded(&self.runtime, self.command_timeout, sent).await;
+        let ended = bounded(&self.runtime, &self.end, self.command_timeout, sent).await;
         self.end(Blame::judge(ended, |answers| Blame::of_values(answers)))
     }
 
