@@ -206,11 +206,12 @@ impl Driver {
     /// # Ok::<(), std::io::Error>(())
     /// # }).unwrap();
     /// ```
-    pub async fn close(mut self) {
+    pub async fn close(&mut self) {
         self.hang_up();
         if !self.is_joined {
             // Cancelled or done, the task is gone, and the stream in it.
             let _ = (&mut self.task).await;
+            self.is_joined = true;
         }
     }
 

@@ -1,0 +1,126 @@
+//! One connection: hyper's sender, the task that drives it, and whether the next request can have it.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
+
+use http::Version;
+use hyper::client::conn::{http1, http2};
+use pool_core::{Capacity, Recycle};
+use pool_tcp::Driver;
+use tokio::time::Instant;
+
+use crate::request_body::RequestBody;
+
+/// A connection to an origin.
+///
+/// What a pool of them hands out; requests are sent through [`Client`](crate::Client).
+///
+/// # Examples
+///
+/// ```no_run
+/// use pool_http::{Client, Origin};
+///
+/// # async fn example(client: Client) -> Result<(), Box<dyn std::error::Error>> {
+/// let origin = Origin::of(&"http://example.org".parse()?)?;
+/// let connection = client.pool().checkout(&origin).await?;
+/// assert_eq!(connection.version(), http::Version::HTTP_11);
+/// # Ok(()) }
+/// ```
+pub struct HttpConnection {
+    pub(crate) sender: Sender,
+    pub(crate) driver: Driver,
+    pub(crate) capacity: Capacity,
+    pub(crate) peer: Option<SocketAddr>,
+    /// The last exchange is over, and hyper is ready for the next.
+    pub(crate) is_clean: bool,
+    /// The server has said that it takes no further request on it.
+    pub(crate) is_last: bool,
+    /// Requests sent on it so far.
+    pub(crate) requests: AtomicU64,
+    /// For so long it may lie idle, as the server said.
+    pub(crate) idle_limit: Option<Duration>,
+    /// When it came home.
+    pub(crate) idle_since: Option<Instant>,
+}
+
+pub(crate) enum Sender {
+    Http1(http1::SendRequest<RequestBody>),
+    Http2(http2::SendRequest<RequestBody>),
+}
+
+impl HttpConnection {
+    pub(crate) fn new(
+        sender: Sender,
+        driver: Driver,
+        capacity: Capacity,
+        peer: Option<SocketAddr>,
+    ) -> Self {
+        Self {
+            sender,
+            driver,
+            capacity,
+            peer,
+            is_clean: true,
+            is_last: false,
+            requests: AtomicU64::new(0),
+            idle_limit: None,
+            idle_since: None,
+        }
+    }
+
+    /// The version of HTTP that is spoken on it.
+    ///
+    /// # Examples
+    ///
+    /// See [`HttpConnection`].
+    pub fn version(&self) -> Version {
+        match self.sender {
+            Sender::Http1(_) => Version::HTTP_11,
+            Sender::Http2(_) => Version::HTTP_2,
+        }
+    }
+
+    /// The address of the peer, if it is one of IP; a proxy's, if there is one.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// # async fn example(connection: pool_http::HttpConnection) {
+    /// assert_eq!(connection.peer().map(|peer| peer.port()), Some(80));
+    /// # }
+    /// ```
+    pub fn peer(&self) -> Option<SocketAddr> {
+        self.peer
+    }
+
+    pub(crate) fn is_dropped(&self) -> bool {
+        let is_closed = match &self.sender {
+            Sender::Http1(sender) => sender.is_closed(),
+            Sender::Http2(sender) => sender.is_closed(),
+        };
+        is_closed || self.driver.is_dropped()
+    }
+
+    pub(crate) fn verdict(&self) -> Recycle {
+        let is_ready = match &self.sender {
+            Sender::Http1(sender) => sender.is_ready(),
+            Sender::Http2(sender) => sender.is_ready() && !self.capacity.is_draining(),
+        };
+        match self.is_clean && is_ready {
+            true => Recycle::Keep,
+            false => Recycle::Discard,
+        }
+    }
+}
+
+impl fmt::Debug for HttpConnection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HttpConnection")
+            .field("version", &self.version())
+            .field("peer", &self.peer)
+            .field("is_clean", &self.is_clean)
+            .finish_non_exhaustive()
+    }
+}

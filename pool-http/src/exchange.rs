@@ -1,0 +1,397 @@
+//! One request, from a connection to the head of its response, as often as it may be sent.
+
+use std::collections::HashSet;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use http::header::{CONNECTION, HOST, PROXY_AUTHORIZATION};
+use http::request::Parts;
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
+use hyper::body::Incoming;
+use hyper::client::conn::TrySendError;
+use pool_core::{KeyedPool, Leased};
+use tokio::runtime::Handle;
+use tokio::time::{Instant, timeout, timeout_at};
+
+use crate::connection::{HttpConnection, Sender};
+use crate::dial;
+use crate::error::{ErrorKind, RequestError};
+use crate::keep_alive::KeepAlive;
+use crate::lease::{Lease, http1};
+use crate::manager::HttpManager;
+use crate::origin::{Origin, default_port};
+use crate::proxy::Via;
+use crate::replay::Loss;
+use crate::request_body::RequestBody;
+use crate::response_body::ResponseBody;
+use crate::settings::Settings;
+
+/// How many new connections in a row may end before they take a request, until that is an error.
+const FALSE_STARTS: u32 = 3;
+
+/// How many origins are remembered to speak HTTP/2; it is no more than a hint.
+const MEMORY: usize = 1024;
+
+/// What all clones of a client share.
+pub(crate) struct Shared {
+    pub(crate) pool: KeyedPool<Origin, HttpManager>,
+    pub(crate) settings: Arc<Settings>,
+    pub(crate) runtime: Handle,
+    http2: RwLock<HashSet<Origin>>,
+}
+
+/// A request that may have to be sent again.
+struct Draft {
+    uri: Uri,
+    parts: Parts,
+    body: RequestBody,
+}
+
+impl Shared {
+    pub(crate) fn new(pool: KeyedPool<Origin, HttpManager>, settings: Arc<Settings>) -> Self {
+        Self {
+            pool,
+            settings,
+            runtime: Handle::current(),
+            http2: RwLock::default(),
+        }
+    }
+
+    pub(crate) async fn exchange(
+        &self,
+        request: Request<RequestBody>,
+    ) -> Result<Response<ResponseBody>, RequestError> {
+        let (mut parts, body) = request.into_parts();
+        let uri = std::mem::take(&mut parts.uri);
+        let settings = &self.settings;
+        let via = match settings.connector.is_some() || settings.unix.is_some() {
+            true => Via::Direct,
+            false => settings.proxies.via(&uri),
+        };
+        let origin = Origin::by(&uri, via)?;
+        #[expect(clippy::disallowed_methods, reason = "tokio's, which tests can pause")]
+        let deadline = settings.request_timeout.map(|limit| Instant::now() + limit);
+        let exchange = self.attempts(&origin, Draft { uri, parts, body }, deadline);
+        let Some(limit) = settings.request_timeout else {
+            return exchange.await;
+        };
+        match timeout_at(deadline.expect("it has a limit"), exchange).await {
+            Ok(response) => response,
+            Err(_) => Err(RequestError::timed_out(
+                "there was no response",
+                limit,
+                origin.to_string(),
+            )),
+        }
+    }
+
+    async fn attempts(
+        &self,
+        origin: &Origin,
+        mut draft: Draft,
+        deadline: Option<Instant>,
+    ) -> Result<Response<ResponseBody>, RequestError> {
+        let (mut false_starts, mut replays, mut must_be_fresh) = (0, 0, false);
+        loop {
+            let mut lease = self.lease(origin).await?;
+            if std::mem::take(&mut must_be_fresh) {
+                self.renew(&mut lease, origin).await?;
+            }
+            let requests = lease.connection().requests.fetch_add(1, Ordering::Relaxed);
+            let is_reused = requests > 0;
+            let may_rerun = is_reused && replays == 0 && draft.may_run_twice(&self.settings);
+            let is_http2 = matches!(lease, Lease::Shared(_));
+            // Taken only where it can be of use: a copy of the headers costs as much as a short request.
+            let again = (may_rerun || is_http2).then(|| draft.again()).flatten();
+            let method = draft.parts.method.clone();
+            let uri = draft.uri.clone();
+            let target = target_of(&uri);
+
+            let sent = draft.into_request(origin, is_http2);
+            let error = match self.send(&mut lease, sent).await {
+                Ok(Ok(response)) => {
+                    let served = lease.served(requests, replays);
+                    let deadline = deadline.filter(|_| !is_upgrade(&method, response.status()));
+                    let mut response = self.receive(response, lease, &method, target, deadline);
+                    response.extensions_mut().insert(served);
+                    return Ok(response);
+                }
+                Ok(Err(error)) => error,
+                Err(limit) => {
+                    lease.give_up();
+                    return Err(RequestError::timed_out(
+                        "there was no response",
+                        limit,
+                        target,
+                    ));
+                }
+            };
+            lease.give_up();
+            let TrySendErrorParts { message, error } = error.into();
+            if let Some(unsent) = message {
+                false_starts += u32::from(!is_reused);
+                if false_starts > FALSE_STARTS {
+                    return Err(RequestError::new(
+                        ErrorKind::Connect,
+                        target,
+                        Some(error.into()),
+                    ));
+                }
+                draft = Draft::unsent(unsent, uri, again);
+                continue;
+            }
+            let kind = match (Loss::of(&error), again) {
+                (Loss::Refused, Some(again)) if replays < FALSE_STARTS => {
+                    draft = again;
+                    replays += 1;
+                    continue;
+                }
+                (Loss::Lost, Some(again)) if may_rerun => {
+                    // What happened to one that lay idle happens to its neighbours.
+                    self.pool.sweep(origin);
+                    draft = again;
+                    replays += 1;
+                    must_be_fresh = true;
+                    continue;
+                }
+                (Loss::Refused | Loss::Lost, _) => ErrorKind::Lost,
+                (Loss::Other, _) if error.is_user() => ErrorKind::RequestBody,
+                (Loss::Other, _) => ErrorKind::Lost,
+            };
+            return Err(RequestError::new(kind, target, Some(error.into())));
+        }
+    }
+
+    /// A connection, or a place on one, that the kernel knows to be open.
+    async fn lease(&self, origin: &Origin) -> Result<Lease, RequestError> {
+        let failed = |error| RequestError::checkout(error, origin.to_string());
+        loop {
+            if self.speaks_http2(origin) {
+                let leased = self.pool.lease(origin).await.map_err(failed)?;
+                if leased.0.is_none() {
+                    // Not any more.
+                    self.http2_lock().remove(origin);
+                } else if Leased::connection(&leased).is_dropped() {
+                    // Nobody looks at a connection while it is shared.
+                    Leased::retire(&leased);
+                } else {
+                    return Ok(Lease::Shared(leased));
+                }
+                continue;
+            }
+            let guard = self.pool.checkout_owned(origin).await.map_err(failed)?;
+            match guard.sender {
+                Sender::Http1(_) => return Ok(Lease::Own(guard)),
+                Sender::Http2(_) => {
+                    let mut known = self.http2_lock();
+                    if known.len() >= MEMORY {
+                        known.clear();
+                    }
+                    known.insert(origin.clone());
+                }
+            }
+        }
+    }
+
+    fn speaks_http2(&self, origin: &Origin) -> bool {
+        let known = self.http2.read().unwrap_or_else(PoisonError::into_inner);
+        known.contains(origin)
+    }
+
+    fn http2_lock(&self) -> std::sync::RwLockWriteGuard<'_, HashSet<Origin>> {
+        self.http2.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Makes sure that nobody has used the connection before: in the place of one that was, another is dialled.
+    async fn renew(&self, lease: &mut Lease, origin: &Origin) -> Result<(), RequestError> {
+        let Lease::Own(guard) = lease else {
+            return Ok(());
+        };
+        if guard.requests.load(Ordering::Relaxed) == 0 {
+            return Ok(());
+        }
+        guard.is_clean = false;
+        // First, so that the origin never sees one more than it may.
+        guard.driver.close().await;
+        let dialled = dial::connect(origin, &self.settings).await;
+        **guard = dialled.map_err(|error| {
+            RequestError::new(ErrorKind::Connect, origin.to_string(), Some(error.into()))
+        })?;
+        Ok(())
+    }
+
+    /// Answers with the head of the response, or with the limit it did not keep.
+    async fn send(
+        &self,
+        lease: &mut Lease,
+        request: Request<RequestBody>,
+    ) -> Result<Result<Response<Incoming>, TrySendError<Request<RequestBody>>>, Duration> {
+        let limit = self.settings.head_timeout;
+        match lease {
+            Lease::Own(guard) => {
+                guard.is_clean = false;
+                within(limit, http1(guard).try_send_request(request)).await
+            }
+            Lease::Shared(leased) => {
+                let sender = leased.0.as_mut().expect("it was looked at");
+                within(limit, sender.try_send_request(request)).await
+            }
+        }
+    }
+
+    fn receive(
+        &self,
+        response: Response<Incoming>,
+        mut lease: Lease,
+        method: &Method,
+        target: String,
+        deadline: Option<Instant>,
+    ) -> Response<ResponseBody> {
+        if let Lease::Own(guard) = &mut lease {
+            heed(guard, response.headers(), self.settings.margin);
+        }
+        let settings = Arc::clone(&self.settings);
+        if is_upgrade(method, response.status())
+            && let Lease::Own(_) = lease
+        {
+            lease.release();
+            return response.map(|incoming| ResponseBody::without(incoming, settings, target));
+        }
+        response.map(|incoming| ResponseBody::new(incoming, lease, settings, target, deadline))
+    }
+}
+
+async fn within<T>(limit: Option<Duration>, sent: impl Future<Output = T>) -> Result<T, Duration> {
+    match limit {
+        None => Ok(sent.await),
+        Some(limit) => timeout(limit, sent).await.map_err(|_| limit),
+    }
+}
+
+/// Takes to heart what the server says about its connection.
+fn heed(connection: &mut HttpConnection, headers: &HeaderMap, margin: Duration) {
+    let said = KeepAlive::of(headers);
+    if let Some(timeout) = said.timeout {
+        let kept = timeout.saturating_sub(margin);
+        connection.is_last |= kept.is_zero();
+        connection.idle_limit = Some(kept);
+    }
+    let closes = headers.get_all(CONNECTION).iter().any(says_close);
+    connection.is_last |= closes || said.max == Some(0);
+}
+
+fn says_close(value: &HeaderValue) -> bool {
+    let mut tokens = value.as_bytes().split(|&byte| byte == b',');
+    tokens.any(|token| token.trim_ascii().eq_ignore_ascii_case(b"close"))
+}
+
+/// Whether what follows the head is no longer HTTP.
+fn is_upgrade(method: &Method, status: StatusCode) -> bool {
+    status == StatusCode::SWITCHING_PROTOCOLS || (method == Method::CONNECT && status.is_success())
+}
+
+/// The URL without what may be secret in it.
+fn target_of(uri: &Uri) -> String {
+    format!(
+        "{}://{}{}",
+        uri.scheme_str().unwrap_or_default(),
+        authority_of(uri),
+        uri.path()
+    )
+}
+
+/// `host`, and the port if it is not the usual one (RFC 9110 §7.2).
+fn authority_of(uri: &Uri) -> String {
+    let host = uri.host().unwrap_or_default();
+    let is_tls = uri.scheme_str() == Some("https");
+    match uri.port_u16() {
+        Some(port) if port != default_port(is_tls) => format!("{host}:{port}"),
+        _ => host.to_owned(),
+    }
+}
+
+impl Draft {
+    /// What hyper has handed back.
+    fn unsent(request: Request<RequestBody>, uri: Uri, again: Option<Self>) -> Self {
+        if let Some(again) = again {
+            return again;
+        }
+        let (parts, body) = request.into_parts();
+        Self { uri, parts, body }
+    }
+
+    fn may_run_twice(&self, settings: &Settings) -> bool {
+        self.body.is_replayable()
+            && settings
+                .replay
+                .allows(&self.parts.method, &self.parts.headers)
+    }
+
+    fn again(&self) -> Option<Self> {
+        Some(Self {
+            uri: self.uri.clone(),
+            parts: self.parts.clone(),
+            body: self.body.again()?,
+        })
+    }
+
+    /// In the form that the way to the server wants (RFC 9112 §3.2).
+    fn into_request(self, origin: &Origin, is_http2: bool) -> Request<RequestBody> {
+        let Self {
+            uri,
+            mut parts,
+            body,
+        } = self;
+        if is_http2 {
+            parts.version = Version::HTTP_2;
+            parts.uri = uri;
+            return Request::from_parts(parts, body);
+        }
+        if parts.version != Version::HTTP_10 {
+            parts.version = Version::HTTP_11;
+        }
+        if !parts.headers.contains_key(HOST)
+            && let Ok(host) = HeaderValue::try_from(authority_of(&uri))
+        {
+            parts.headers.insert(HOST, host);
+        }
+        parts.uri = match &origin.via {
+            _ if parts.method == Method::CONNECT => authority_form(uri),
+            Via::Forward(proxy) => {
+                if let Some(authorization) = &proxy.authorization {
+                    let headers = &mut parts.headers;
+                    headers.insert(PROXY_AUTHORIZATION, authorization.clone());
+                }
+                uri
+            }
+            Via::Direct | Via::Tunnel(_) => origin_form(uri),
+        };
+        Request::from_parts(parts, body)
+    }
+}
+
+fn origin_form(uri: Uri) -> Uri {
+    let path = uri.into_parts().path_and_query;
+    path.map_or_else(|| Uri::from_static("/"), Uri::from)
+}
+
+fn authority_form(uri: Uri) -> Uri {
+    let authority = uri.authority().cloned();
+    authority.map_or(uri, Uri::from)
+}
+
+/// What hyper says of a request that was not answered.
+struct TrySendErrorParts {
+    message: Option<Request<RequestBody>>,
+    error: hyper::Error,
+}
+
+impl From<TrySendError<Request<RequestBody>>> for TrySendErrorParts {
+    fn from(mut error: TrySendError<Request<RequestBody>>) -> Self {
+        Self {
+            message: error.take_message(),
+            error: error.into_error(),
+        }
+    }
+}

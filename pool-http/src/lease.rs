@@ -1,0 +1,104 @@
+//! A connection in use by one request, and its way home.
+
+use std::time::Duration;
+
+use hyper::client::conn::http1;
+use pool_core::{Leased, OwnedPooled};
+use tokio::runtime::Handle;
+use tokio::time::timeout;
+
+use crate::connection::{HttpConnection, Sender};
+use crate::manager::HttpManager;
+use crate::request_body::RequestBody;
+use crate::served::Served;
+
+/// How long hyper may take to be ready for the next request once the response is over. It waits for the request's body,
+/// which some servers do not read to its end.
+const SETTLING: Duration = Duration::from_secs(1);
+
+/// A connection, or a place on one.
+pub(crate) enum Lease {
+    Own(OwnedPooled<HttpManager>),
+    Shared(Leased<HttpManager>),
+}
+
+impl Lease {
+    pub(crate) fn connection(&self) -> &HttpConnection {
+        match self {
+            Self::Own(guard) => guard,
+            Self::Shared(leased) => Leased::connection(leased),
+        }
+    }
+
+    pub(crate) fn runtime(&self) -> &Handle {
+        self.connection().driver.runtime()
+    }
+
+    /// What is told of it. Takes the pool's lock for a moment.
+    pub(crate) fn served(&self, requests: u64, replays: u32) -> Served {
+        let info = match self {
+            Self::Own(guard) => OwnedPooled::info(guard),
+            Self::Shared(leased) => Leased::info(leased),
+        };
+        let connection = self.connection();
+        Served {
+            id: info.id,
+            requests,
+            age: info.age,
+            version: connection.version(),
+            peer: connection.peer(),
+            replays,
+        }
+    }
+
+    /// No other request gets this connection.
+    pub(crate) fn give_up(self) {
+        match self {
+            Self::Own(guard) => OwnedPooled::discard(guard),
+            Self::Shared(leased) => Leased::retire(&leased),
+        }
+    }
+
+    /// The connection is no longer one of HTTP, and lives on by itself.
+    pub(crate) fn release(self) {
+        match self {
+            Self::Own(guard) => OwnedPooled::detach(guard).driver.release(),
+            // A stream of HTTP/2 may be upgraded; the connection stays what it is.
+            Self::Shared(_) => {}
+        }
+    }
+
+    /// The response is over: the connection goes home, at once or as soon as hyper is ready for another request.
+    pub(crate) fn settle(self) {
+        let Self::Own(mut guard) = self else {
+            return;
+        };
+        let connection = &mut *guard;
+        let Sender::Http1(sender) = &connection.sender else {
+            return;
+        };
+        if connection.is_last || sender.is_closed() {
+            return;
+        }
+        if sender.is_ready() {
+            connection.is_clean = true;
+            return;
+        }
+        let runtime = connection.driver.runtime().clone();
+        runtime.spawn(async move {
+            let connection = &mut *guard;
+            let Sender::Http1(sender) = &mut connection.sender else {
+                return;
+            };
+            connection.is_clean = matches!(timeout(SETTLING, sender.ready()).await, Ok(Ok(())));
+        });
+    }
+}
+
+/// The sender of a connection that is one request's alone.
+pub(crate) fn http1(guard: &mut OwnedPooled<HttpManager>) -> &mut http1::SendRequest<RequestBody> {
+    match &mut guard.sender {
+        Sender::Http1(sender) => sender,
+        Sender::Http2(_) => unreachable!("one of HTTP/2 is shared"),
+    }
+}

@@ -1,0 +1,102 @@
+//! Where a connection leads, and whatever else makes it another connection: the key of the pools.
+
+use std::fmt;
+
+use http::Uri;
+use http::uri::Scheme;
+
+use crate::error::RequestError;
+use crate::proxy::Via;
+
+/// Where a connection leads: requests to the same origin by the same way share a pool.
+///
+/// # Examples
+///
+/// ```
+/// use pool_http::Origin;
+///
+/// let origin = Origin::of(&"https://Example.org/a?b".parse()?)?;
+/// assert_eq!(origin.to_string(), "https://example.org:443");
+/// assert_eq!(origin, Origin::of(&"https://example.org:443/c".parse()?)?);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct Origin {
+    pub(crate) is_tls: bool,
+    /// In lower case; an IPv6 address with its brackets.
+    pub(crate) host: String,
+    pub(crate) port: u16,
+    pub(crate) via: Via,
+}
+
+impl Origin {
+    /// The origin of a request that no proxy stands before.
+    ///
+    /// # Errors
+    ///
+    /// If there is no scheme or no host, or the scheme is neither `http` nor `https`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use pool_http::Origin;
+    ///
+    /// let error = Origin::of(&"/index.html".parse()?).unwrap_err();
+    /// assert!(error.to_string().contains("http://host/index.html"), "{error}");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn of(uri: &Uri) -> Result<Self, RequestError> {
+        Self::by(uri, Via::Direct)
+    }
+
+    /// The origin of a request that goes by this way.
+    pub(crate) fn by(uri: &Uri, via: Via) -> Result<Self, RequestError> {
+        let (Some(scheme), Some(host)) = (uri.scheme(), uri.host()) else {
+            return Err(RequestError::relative(uri));
+        };
+        let is_tls = *scheme == Scheme::HTTPS;
+        if !is_tls && *scheme != Scheme::HTTP {
+            return Err(RequestError::scheme(uri));
+        }
+        if let Via::Forward(proxy) = &via {
+            // Whatever lies behind it, the connection leads to the proxy.
+            return Ok(Self {
+                is_tls: proxy.is_tls,
+                host: proxy.host.clone(),
+                port: proxy.port,
+                via,
+            });
+        }
+        Ok(Self {
+            is_tls,
+            host: host.to_ascii_lowercase(),
+            port: uri.port_u16().unwrap_or(default_port(is_tls)),
+            via,
+        })
+    }
+
+    /// `host:port`, as it is dialled.
+    pub(crate) fn authority(&self) -> String {
+        format!("{}:{}", self.host, self.port)
+    }
+}
+
+pub(crate) fn default_port(is_tls: bool) -> u16 {
+    match is_tls {
+        true => 443,
+        false => 80,
+    }
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let scheme = if self.is_tls { "https" } else { "http" };
+        write!(f, "{scheme}://{}:{}{}", self.host, self.port, self.via)
+    }
+}
+
+impl fmt::Debug for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}

@@ -1,0 +1,137 @@
+//! When a request that failed may be sent once more.
+
+use std::error::Error as _;
+use std::fmt;
+use std::sync::Arc;
+
+use http::{HeaderMap, Method};
+
+/// Says of a request that may have run, by its method and headers, whether it is sent once more.
+pub type Rule = Arc<dyn Fn(&Method, &HeaderMap) -> bool + Send + Sync>;
+
+/// Which requests are sent once more when their connection ended before the response began.
+///
+/// What the connection hands back unsent is always sent on another one, and so is what an HTTP/2 server refuses as not
+/// processed (`REFUSED_STREAM`, or `GOAWAY` before it; RFC 9113 §8.7), if its body is in memory. Beyond that the server
+/// may have done it, and this rule decides. It is asked only if the connection had been used before, nothing of the
+/// response has come, and the body is in memory; the request goes out on a fresh connection then, and no third time.
+///
+/// # Examples
+///
+/// ```
+/// use http::{HeaderMap, Method};
+/// use pool_http::Replay;
+///
+/// let rule = Replay::default();
+/// assert!(rule.allows(&Method::GET, &HeaderMap::new()));
+/// assert!(!rule.allows(&Method::POST, &HeaderMap::new()));
+///
+/// let mut headers = HeaderMap::new();
+/// headers.insert("idempotency-key", "8e03978e".parse()?);
+/// assert!(rule.allows(&Method::POST, &headers));
+/// # Ok::<(), http::header::InvalidHeaderValue>(())
+/// ```
+#[derive(Clone, Default)]
+#[non_exhaustive]
+pub enum Replay {
+    /// Those that may be done twice: idempotent methods (RFC 9110 §9.2.2, and `QUERY`), and any with an
+    /// `Idempotency-Key`. The default.
+    #[default]
+    Idempotent,
+    /// None.
+    Never,
+    /// Those of which this function says so.
+    If(Rule),
+}
+
+impl Replay {
+    /// Whether a request that may have run is sent once more.
+    ///
+    /// # Examples
+    ///
+    /// See [`Replay`].
+    pub fn allows(&self, method: &Method, headers: &HeaderMap) -> bool {
+        match self {
+            Self::Idempotent => {
+                is_idempotent(method)
+                    || headers.contains_key("idempotency-key")
+                    || headers.contains_key("x-idempotency-key")
+            }
+            Self::Never => false,
+            Self::If(rule) => rule(method, headers),
+        }
+    }
+}
+
+impl fmt::Debug for Replay {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Idempotent => "Idempotent",
+            Self::Never => "Never",
+            Self::If(_) => "If(..)",
+        })
+    }
+}
+
+fn is_idempotent(method: &Method) -> bool {
+    matches!(
+        *method,
+        Method::GET | Method::HEAD | Method::OPTIONS | Method::TRACE | Method::PUT | Method::DELETE
+    ) || method.as_str() == "QUERY"
+}
+
+/// What hyper's error says about the request it was for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Loss {
+    /// The server has said that it did nothing.
+    Refused,
+    /// The connection ended before the response began.
+    Lost,
+    /// Something else: the body failed, or the answer is no HTTP.
+    Other,
+}
+
+impl Loss {
+    pub(crate) fn of(error: &hyper::Error) -> Self {
+        if error.is_incomplete_message() {
+            return Self::Lost;
+        }
+        let mut source = error.source();
+        while let Some(cause) = source {
+            if let Some(error) = cause.downcast_ref::<h2::Error>() {
+                return Self::of_h2(error);
+            }
+            if let Some(error) = cause.downcast_ref::<std::io::Error>() {
+                return Self::of_io(error);
+            }
+            source = cause.source();
+        }
+        match error.is_closed() || error.is_canceled() {
+            true => Self::Lost,
+            false => Self::Other,
+        }
+    }
+
+    fn of_h2(error: &h2::Error) -> Self {
+        let reason = error.reason();
+        let is_refused = error.is_reset() && reason == Some(h2::Reason::REFUSED_STREAM);
+        let is_sent_away = error.is_go_away() && reason == Some(h2::Reason::NO_ERROR);
+        if error.is_remote() && (is_refused || is_sent_away) {
+            Self::Refused
+        } else if error.is_io() || error.is_go_away() {
+            Self::Lost
+        } else {
+            Self::Other
+        }
+    }
+
+    fn of_io(error: &std::io::Error) -> Self {
+        use std::io::ErrorKind::*;
+        match error.kind() {
+            ConnectionReset | ConnectionAborted | BrokenPipe | NotConnected | UnexpectedEof => {
+                Self::Lost
+            }
+            _ => Self::Other,
+        }
+    }
+}
