@@ -95,8 +95,14 @@ impl Shared {
         let (mut false_starts, mut replays, mut must_be_fresh) = (0, 0, false);
         loop {
             let mut lease = self.lease(origin).await?;
-            if std::mem::take(&mut must_be_fresh) {
+            if must_be_fresh {
                 self.renew(&mut lease, origin).await?;
+                if lease.is_misplaced() {
+                    // The server has chosen HTTP/2 this time: it goes home, and a place on it is taken.
+                    self.remember_http2(origin);
+                    continue;
+                }
+                must_be_fresh = false;
             }
             let requests = lease.connection().requests.fetch_add(1, Ordering::Relaxed);
             let is_reused = requests > 0;
@@ -183,15 +189,17 @@ impl Shared {
             let guard = self.pool.checkout_owned(origin).await.map_err(failed)?;
             match guard.sender {
                 Sender::Http1(_) => return Ok(Lease::Own(guard)),
-                Sender::Http2(_) => {
-                    let mut known = self.http2_lock();
-                    if known.len() >= MEMORY {
-                        known.clear();
-                    }
-                    known.insert(origin.clone());
-                }
+                Sender::Http2(_) => self.remember_http2(origin),
             }
         }
+    }
+
+    fn remember_http2(&self, origin: &Origin) {
+        let mut known = self.http2_lock();
+        if known.len() >= MEMORY {
+            known.clear();
+        }
+        known.insert(origin.clone());
     }
 
     fn speaks_http2(&self, origin: &Origin) -> bool {

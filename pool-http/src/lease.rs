@@ -30,6 +30,11 @@ impl Lease {
         }
     }
 
+    /// One of HTTP/2 that somebody has for himself, where a place on it is enough.
+    pub(crate) fn is_misplaced(&self) -> bool {
+        matches!(self, Self::Own(guard) if matches!(guard.sender, Sender::Http2(_)))
+    }
+
     pub(crate) fn runtime(&self) -> &Handle {
         self.connection().driver.runtime()
     }
