@@ -8,7 +8,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use pin_project_lite::pin_project;
-use pool_core::{CheckoutError, CheckoutOwned, Pool, TryCheckoutError};
+use pool_core::{CheckoutError, CheckoutOwned, Manager, Pool, TryCheckoutError};
 use redis::aio::PubSub;
 
 use crate::error::RedisConnectError;
@@ -37,12 +37,11 @@ use crate::pooled::PooledConnection;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// # }).unwrap();
 /// ```
-#[derive(Clone)]
-pub struct RedisPool {
-    pool: Pool<RedisManager>,
+pub struct RedisPool<M: Manager = RedisManager> {
+    pool: Pool<M>,
 }
 
-impl RedisPool {
+impl<M: Manager> RedisPool<M> {
     /// Hands out the connections of `pool`.
     ///
     /// # Examples
@@ -57,7 +56,7 @@ impl RedisPool {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// # }).unwrap();
     /// ```
-    pub fn new(pool: Pool<RedisManager>) -> Self {
+    pub fn new(pool: Pool<M>) -> Self {
         Self { pool }
     }
 
@@ -80,7 +79,7 @@ impl RedisPool {
     /// # Ok(()) }
     /// ```
     #[track_caller]
-    pub fn checkout(&self) -> RedisCheckout {
+    pub fn checkout(&self) -> RedisCheckout<M> {
         RedisCheckout {
             checkout: self.pool.checkout_owned(),
         }
@@ -106,10 +105,30 @@ impl RedisPool {
     /// # }).unwrap();
     /// ```
     #[track_caller]
-    pub fn try_checkout(&self) -> Result<PooledConnection, TryCheckoutError> {
+    pub fn try_checkout(&self) -> Result<PooledConnection<M>, TryCheckoutError> {
         self.pool.try_checkout_owned().map(PooledConnection::new)
     }
 
+    /// The pool underneath.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use pool_core::Pool;
+    /// # use pool_redis::{RedisManager, RedisPool};
+    /// # tokio::runtime::Runtime::new().unwrap().block_on(async {
+    /// let pool = RedisPool::new(Pool::builder(RedisManager::new("redis://localhost")?).build()?);
+    /// pool.pool().close();
+    /// assert!(pool.is_closed());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # }).unwrap();
+    /// ```
+    pub fn pool(&self) -> &Pool<M> {
+        &self.pool
+    }
+}
+
+impl RedisPool {
     /// Dials a connection for subscriptions. It is the caller's alone: the pool neither counts nor keeps it.
     ///
     /// # Errors
@@ -133,35 +152,25 @@ impl RedisPool {
     pub async fn pubsub(&self) -> Result<PubSub, RedisConnectError> {
         self.pool.manager().pubsub().await
     }
+}
 
-    /// The pool underneath.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// # use pool_core::Pool;
-    /// # use pool_redis::{RedisManager, RedisPool};
-    /// # tokio::runtime::Runtime::new().unwrap().block_on(async {
-    /// let pool = RedisPool::new(Pool::builder(RedisManager::new("redis://localhost")?).build()?);
-    /// pool.pool().close();
-    /// assert!(pool.is_closed());
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// # }).unwrap();
-    /// ```
-    pub fn pool(&self) -> &Pool<RedisManager> {
+impl<M: Manager> Clone for RedisPool<M> {
+    fn clone(&self) -> Self {
+        Self {
+            pool: self.pool.clone(),
+        }
+    }
+}
+
+impl<M: Manager> Deref for RedisPool<M> {
+    type Target = Pool<M>;
+
+    fn deref(&self) -> &Pool<M> {
         &self.pool
     }
 }
 
-impl Deref for RedisPool {
-    type Target = Pool<RedisManager>;
-
-    fn deref(&self) -> &Pool<RedisManager> {
-        &self.pool
-    }
-}
-
-impl fmt::Debug for RedisPool {
+impl<M: Manager> fmt::Debug for RedisPool<M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.pool.fmt(f)
     }
@@ -185,14 +194,13 @@ pin_project! {
     /// # }
     /// ```
     #[must_use = "a checkout does nothing unless polled"]
-    #[derive(Debug)]
-    pub struct RedisCheckout {
+    pub struct RedisCheckout<M: Manager> {
         #[pin]
-        checkout: CheckoutOwned<RedisManager>,
+        checkout: CheckoutOwned<M>,
     }
 }
 
-impl RedisCheckout {
+impl<M: Manager> RedisCheckout<M> {
     /// Another limit than [`Config::checkout_timeout`](pool_core::Config::checkout_timeout).
     ///
     /// # Examples
@@ -230,11 +238,17 @@ impl RedisCheckout {
     }
 }
 
-impl Future for RedisCheckout {
-    type Output = Result<PooledConnection, CheckoutError<RedisConnectError>>;
+impl<M: Manager> Future for RedisCheckout<M> {
+    type Output = Result<PooledConnection<M>, CheckoutError<M::Error>>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let checkout = self.project().checkout;
         checkout.poll(cx).map_ok(PooledConnection::new)
+    }
+}
+
+impl<M: Manager> fmt::Debug for RedisCheckout<M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.checkout.fmt(f)
     }
 }

@@ -3,11 +3,10 @@
 use std::fmt;
 use std::ops::{Deref, DerefMut};
 
-use pool_core::{ConnectionInfo, OwnedPooled};
+use pool_core::{ConnectionInfo, Manager, OwnedPooled};
 use redis::aio::ConnectionLike;
 use redis::{Cmd, Pipeline, RedisFuture, Value};
 
-use crate::connection::RedisConnection;
 use crate::manager::RedisManager;
 
 /// A connection out of its pool: `'static`, and a connection of redis-rs, so that `&mut guard` goes wherever redis-rs wants
@@ -34,10 +33,10 @@ use crate::manager::RedisManager;
 /// assert_eq!(pool.status().idle, 1);
 /// # Ok(()) }
 /// ```
-pub struct PooledConnection(OwnedPooled<RedisManager>);
+pub struct PooledConnection<M: Manager = RedisManager>(OwnedPooled<M>);
 
-impl PooledConnection {
-    pub(crate) fn new(guard: OwnedPooled<RedisManager>) -> Self {
+impl<M: Manager> PooledConnection<M> {
+    pub(crate) fn new(guard: OwnedPooled<M>) -> Self {
         Self(guard)
     }
 
@@ -87,7 +86,7 @@ impl PooledConnection {
     /// assert_eq!(pool.status().size(), 0);
     /// # Ok(()) }
     /// ```
-    pub fn detach(guard: Self) -> RedisConnection {
+    pub fn detach(guard: Self) -> M::Connection {
         OwnedPooled::detach(guard.0)
     }
 
@@ -107,23 +106,23 @@ impl PooledConnection {
     }
 }
 
-impl Deref for PooledConnection {
-    type Target = RedisConnection;
+impl<M: Manager> Deref for PooledConnection<M> {
+    type Target = M::Connection;
 
     #[inline]
-    fn deref(&self) -> &RedisConnection {
+    fn deref(&self) -> &M::Connection {
         &self.0
     }
 }
 
-impl DerefMut for PooledConnection {
+impl<M: Manager> DerefMut for PooledConnection<M> {
     #[inline]
-    fn deref_mut(&mut self) -> &mut RedisConnection {
+    fn deref_mut(&mut self) -> &mut M::Connection {
         &mut self.0
     }
 }
 
-impl ConnectionLike for PooledConnection {
+impl<M: Manager<Connection: ConnectionLike>> ConnectionLike for PooledConnection<M> {
     #[inline]
     fn req_packed_command<'a>(&'a mut self, command: &'a Cmd) -> RedisFuture<'a, Value> {
         self.0.req_packed_command(command)
@@ -144,7 +143,7 @@ impl ConnectionLike for PooledConnection {
     }
 }
 
-impl fmt::Debug for PooledConnection {
+impl<M: Manager> fmt::Debug for PooledConnection<M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
     }
