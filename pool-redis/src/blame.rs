@@ -54,7 +54,7 @@ impl Blame {
                 let blame = codes.map(|(_, error)| Self::of_code(error.code())).max();
                 (blame.unwrap_or_default(), error)
             }
-            ErrorKind::Client => (Self::None, error),
+            ErrorKind::Client | ErrorKind::ClusterConnectionNotFound => (Self::None, error),
             _ => (Self::Connection, fate::unknown(error)),
         }
     }

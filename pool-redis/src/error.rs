@@ -41,6 +41,14 @@ pub enum RedisConfigError {
         /// What they were to be asked for.
         master: String,
     },
+    /// Nodes that do not make a cluster.
+    #[cfg(feature = "cluster")]
+    Cluster {
+        /// The nodes.
+        name: String,
+        /// What redis-rs said.
+        source: RedisError,
+    },
     /// The operating system has no certificates to trust.
     NoRoots {
         /// What was wrong with the first of them, if there is one.
@@ -74,6 +82,8 @@ impl fmt::Display for RedisConfigError {
                 f,
                 "there is no sentinel to ask for {master}; name at least one"
             ),
+            #[cfg(feature = "cluster")]
+            Self::Cluster { name, source } => write!(f, "{name}: {source}"),
             Self::NoRoots { cause } => {
                 f.write_str("the operating system has no certificates to trust")?;
                 if let Some(cause) = cause {
@@ -92,7 +102,9 @@ impl Error for RedisConfigError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match self {
             Self::Url(error) => Some(error),
-            // Its message is this one's.
+            // Their messages are this one's.
+            #[cfg(feature = "cluster")]
+            Self::Cluster { .. } => None,
             Self::Address(_)
             | Self::NoTls { .. }
             | Self::TlsByHand { .. }
@@ -191,6 +203,14 @@ pub enum RedisConnectError {
         /// What it says it is.
         found: &'static str,
     },
+    /// No node of the cluster could be reached, or none could say who has which slot.
+    #[cfg(feature = "cluster")]
+    Cluster {
+        /// The nodes that were asked.
+        name: String,
+        /// What redis-rs said.
+        source: RedisError,
+    },
     /// The master moved while the server was dialled.
     Moved {
         /// The server.
@@ -254,6 +274,8 @@ impl fmt::Display for RedisConnectError {
                 f,
                 "the sentinels take {target} for {wanted}, and it says that it is {found}: a failover may be under way"
             ),
+            #[cfg(feature = "cluster")]
+            Self::Cluster { name, source } => write!(f, "no cluster at {name}: {source}"),
             Self::Moved { target, master } => {
                 write!(f, "the master moved to {master} while {target} was dialled")
             }
@@ -268,6 +290,8 @@ impl Error for RedisConnectError {
             #[cfg(unix)]
             Self::Unix(error) => error.source(),
             Self::Handshake { source, .. } => Some(source),
+            #[cfg(feature = "cluster")]
+            Self::Cluster { .. } => None,
             // Its message is in this one's.
             Self::Refused { .. }
             | Self::NoPassword { .. }

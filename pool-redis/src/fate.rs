@@ -46,7 +46,9 @@ pub fn fate(error: &RedisError) -> Fate {
     match error.kind() {
         ErrorKind::Io if is_not_sent(error) => Fate::NotSent,
         ErrorKind::Io => Fate::Unknown,
-        ErrorKind::Client | ErrorKind::InvalidClientConfig => Fate::NotSent,
+        ErrorKind::Client
+        | ErrorKind::InvalidClientConfig
+        | ErrorKind::ClusterConnectionNotFound => Fate::NotSent,
         // Nonsense from the server is an `Io` error here; what is left is an answer of another type than was wanted.
         _ => Fate::Answered,
     }

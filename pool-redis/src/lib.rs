@@ -54,13 +54,18 @@
 //!
 //! # Features
 //!
-//! `tls`: `rediss://`, by rustls. The commands of modules and the like are features of [`redis`] itself: turn them on in a
-//! dependency of your own on it, of the same version.
+//! - `tls`: `rediss://`, by rustls.
+//! - `cluster`: Redis Cluster, `RedisClusterManager`.
+//!
+//! The commands of modules and the like are features of [`redis`] itself: turn them on in a dependency of your own on it,
+//! of the same version.
 
 mod blame;
 mod blocking;
 mod bounded;
 mod check;
+#[cfg(feature = "cluster")]
+mod cluster;
 mod connection;
 mod dial;
 mod driver;
@@ -83,6 +88,8 @@ mod traces;
 mod transaction;
 
 pub use check::ping;
+#[cfg(feature = "cluster")]
+pub use cluster::{RedisClusterConnection, RedisClusterHandle, RedisClusterManager};
 pub use connection::RedisConnection;
 pub use error::{RedisConfigError, RedisConnectError};
 pub use fate::{Fate, fate};

@@ -82,16 +82,21 @@ impl Cluster {
     /// Has a slot moved, with the keys in it, from one node to another, as an operator does.
     pub(crate) fn move_slot(&self, slot: u16, from: usize, to: usize) {
         self.begin_to_move(slot, from, to);
+        self.move_keys(slot, from, to);
+        let target = self.id(to);
+        for node in [to, from].into_iter().chain(0..self.nodes.len()) {
+            self.nodes[node].command(&format!("CLUSTER SETSLOT {slot} NODE {target}"));
+        }
+    }
+
+    /// Moves the keys of a slot that has begun to move.
+    pub(crate) fn move_keys(&self, slot: u16, from: usize, to: usize) {
         let keys = self.nodes[from].ask(&format!("CLUSTER GETKEYSINSLOT {slot} 1000"));
         let Reply::Array(keys) = keys else {
             panic!("no keys: {keys:?}");
         };
         for key in keys {
             self.move_key(key.text(), from, to);
-        }
-        let target = self.id(to);
-        for node in [to, from].into_iter().chain(0..self.nodes.len()) {
-            self.nodes[node].command(&format!("CLUSTER SETSLOT {slot} NODE {target}"));
         }
     }
 
