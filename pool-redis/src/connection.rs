@@ -11,6 +11,7 @@ use crate::blame::Blame;
 use crate::blocking::Blocks;
 use crate::bounded::bounded;
 use crate::driver::Driver;
+use crate::era::Era;
 use crate::fate;
 use crate::limit::{Limit, Limited};
 use crate::traces::Traces;
@@ -54,6 +55,8 @@ pub struct RedisConnection {
     capacity: Capacity,
     /// The database it was made for.
     home: i64,
+    /// In which it was made.
+    era: Era,
     command_timeout: Option<Duration>,
     state: State,
 }
@@ -76,6 +79,7 @@ impl RedisConnection {
         driver: Driver,
         capacity: Capacity,
         home: i64,
+        era: Era,
         command_timeout: Option<Duration>,
     ) -> Self {
         Self {
@@ -83,6 +87,7 @@ impl RedisConnection {
             driver,
             capacity,
             home,
+            era,
             command_timeout,
             state: State::default(),
         }
@@ -138,6 +143,12 @@ impl RedisConnection {
 
     pub(crate) fn driver_mut(&mut self) -> &mut Driver {
         &mut self.driver
+    }
+
+    /// Whether it is of no more use to anybody, as far as can be known without a round trip.
+    #[inline]
+    pub(crate) fn is_dropped(&self) -> bool {
+        self.era.is_over() || self.driver.is_dropped()
     }
 
     pub(crate) fn into_driver(self) -> Driver {
@@ -250,6 +261,10 @@ impl RedisConnection {
     fn end<T>(&mut self, (blame, ended): (Blame, RedisResult<T>)) -> RedisResult<T> {
         self.state.is_waiting = false;
         self.state.blame = self.state.blame.max(blame);
+        if blame == Blame::ConnectionAndOlder {
+            // Those who come now need not learn it for themselves.
+            self.era.end();
+        }
         ended
     }
 }

@@ -33,7 +33,7 @@
 //! | another database (`SELECT`), watched keys, an open `MULTI` | is set right on its way home, in one round trip |
 //! | a command that was cancelled or timed out, an answer nobody read, an I/O error | is closed |
 //! | a subscription, `MONITOR`, `CLIENT REPLY`, `TRACKING`, `SETNAME` .., `AUTH`, `HELLO`, `RESET`, `QUIT` | is closed |
-//! | `READONLY` was answered: the server was demoted | is closed, and so are all that are older |
+//! | `READONLY` was answered: the server was demoted | is closed, and so are all others made so far |
 //!
 //! Modules may keep state on a connection that this crate knows nothing of; for them there is
 //! [`RedisManager::strict`].
@@ -70,6 +70,7 @@ mod connection;
 mod dial;
 mod driver;
 mod end;
+mod era;
 mod error;
 mod fate;
 mod handshake;

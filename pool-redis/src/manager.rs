@@ -358,7 +358,7 @@ impl Manager for RedisManager {
     }
 
     fn is_dropped(&self, connection: &mut RedisConnection) -> bool {
-        connection.driver().is_dropped()
+        connection.is_dropped()
     }
 
     fn poll_dropped(

@@ -11,6 +11,7 @@ use tokio::time::timeout;
 use crate::connection::RedisConnection;
 use crate::dial::Stream;
 use crate::driver::{Driver, Probe};
+use crate::era::Eras;
 use crate::error::RedisConnectError;
 use crate::handshake::{Handshake, Script};
 
@@ -20,6 +21,7 @@ pub(crate) struct Opening {
     pub(crate) handshake: Handshake,
     pub(crate) handshake_timeout: Option<Duration>,
     pub(crate) command_timeout: Option<Duration>,
+    eras: Eras,
 }
 
 impl Opening {
@@ -32,6 +34,7 @@ impl Opening {
             },
             handshake_timeout: Some(Duration::from_secs(5)),
             command_timeout: Some(Duration::from_secs(10)),
+            eras: Eras::default(),
         }
     }
 
@@ -55,8 +58,9 @@ impl Opening {
             let capacity = Capacity::new(usize::MAX);
             let driver = Driver::spawn(driver, probe, capacity.clone());
             let home = self.handshake.info.db();
+            let era = self.eras.now();
             let mut connection =
-                RedisConnection::new(redis, driver, capacity, home, self.command_timeout);
+                RedisConnection::new(redis, driver, capacity, home, era, self.command_timeout);
             converse(&mut connection, target, &self.handshake.greeting()).await?;
             Ok(connection)
         };

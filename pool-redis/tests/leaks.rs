@@ -5,6 +5,7 @@
 
 mod support;
 
+use std::future::pending;
 use std::time::Duration;
 
 use pool_redis::{PooledConnection, RedisManager, RedisPool};
@@ -392,6 +393,58 @@ async fn whoever_turns_answers_off_keeps_them_from_nobody_else() {
                 .unwrap();
         })
         .await;
+    }
+}
+
+#[tokio::test]
+async fn whoever_gives_up_a_transaction_leaves_neither_its_keys_nor_its_queue() {
+    let Some(homes) = Home::both() else {
+        return;
+    };
+    let short = Duration::from_millis(20);
+    for home in &homes {
+        home.follows(
+            "a transaction given up between commands",
+            SetRight,
+            async |user| {
+                let endless = user.transaction("watched", async |_, _| {
+                    pending::<redis::RedisResult<Option<()>>>().await
+                });
+                tokio::time::timeout(short, endless).await.unwrap_err();
+            },
+        )
+        .await;
+        home.follows(
+            "a transaction given up in the middle of one",
+            Closed,
+            async |user| {
+                let endless = user.transaction("watched", async |user, _| {
+                    let popped = command("BLPOP nothing 0").query_async::<Value>(user).await;
+                    popped.map(Some)
+                });
+                tokio::time::timeout(short, endless).await.unwrap_err();
+            },
+        )
+        .await;
+    }
+}
+
+#[tokio::test]
+async fn a_panic_costs_the_connection() {
+    let Some(homes) = Home::both() else {
+        return;
+    };
+    for home in &homes {
+        let mut user = checkout(&home.pool).await;
+        let first = id(&mut user).await;
+        let panics = tokio::spawn(async move {
+            one_by_one(&mut user, &["GET k"]).await;
+            panic!("with {user:?} in hand");
+        });
+        assert!(panics.await.unwrap_err().is_panic());
+        let mut next = checkout(&home.pool).await;
+        assert_ne!(id(&mut next).await, first);
+        home.is_fresh("a panic", &mut next).await;
     }
 }
 

@@ -4,8 +4,11 @@
 
 mod support;
 
+use pool_core::Order;
+use pool_redis::RedisPool;
 use redis::{ErrorKind, ServerErrorKind};
-use support::pool::{ask, assert_whole, checkout, fill, id, pool, take};
+use support::client_list::Client;
+use support::pool::{ask, assert_whole, builder, checkout, fill, id, manager, pool, take};
 use support::ports::free_port;
 use support::{RedisServer, becomes};
 
@@ -54,6 +57,29 @@ async fn one_user_who_is_told_readonly_spares_all_others_their_old_connections()
         ask::<()>(&mut connection, "SET k v").await.unwrap();
     }
     assert_whole(&server, &pool).await;
+}
+
+#[tokio::test]
+async fn it_does_not_matter_how_old_the_connection_is_that_is_told_readonly() {
+    let Some(server) = RedisServer::start() else {
+        return;
+    };
+    for order in [Order::Lifo, Order::Fifo] {
+        let pool = builder(manager(&server)).max_size(SIZE).order(order);
+        let pool = RedisPool::new(pool.build().unwrap());
+        fill(&pool, SIZE).await;
+        demote(&server);
+        let mut told = checkout(&pool).await;
+        ask::<()>(&mut told, "SET k v").await.unwrap_err();
+        server.command("REPLICAOF NO ONE");
+        // While he still holds it.
+        let newest = server.clients().iter().map(Client::id).max().unwrap();
+        for mut connection in take(&pool, SIZE - 1).await {
+            assert!(id(&mut connection).await > newest, "{order:?}");
+        }
+        drop(told);
+        assert_whole(&server, &pool).await;
+    }
 }
 
 #[tokio::test]

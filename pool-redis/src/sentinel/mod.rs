@@ -40,8 +40,7 @@ pub(crate) use crate::sentinel::route::SentinelRoute;
 /// With the news, the sockets to the old master are shut down at once, whether it still answers, was killed, was stopped or
 /// is out of reach: those that lie idle leave the pool, a command in flight fails with
 /// [`Fate::Unknown`](crate::Fate::Unknown) instead of waiting for its timeout, and a dial under way is given up. The next
-/// dial goes to the new master. If nobody has told us, an answer of `READONLY` retires the connection and all that are
-/// older.
+/// dial goes to the new master. If nobody has told us, an answer of `READONLY` retires all connections made so far.
 ///
 /// Until the sentinels agree there is no master: what is sent meanwhile fails, or is lost with the old one, which is
 /// [what Sentinel promises](https://redis.io/docs/latest/operate/oss_and_stack/management/sentinel/). Set
