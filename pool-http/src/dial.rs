@@ -5,18 +5,18 @@ use std::net::SocketAddr;
 use std::pin::pin;
 #[cfg(feature = "tls")]
 use std::sync::Arc;
-use std::task::Poll;
 
 use http::{Request, Uri};
-use hyper::client::conn::{http1, http2};
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
 use pool_core::{Capacity, Manager};
 use pool_tcp::{AnyProbe, Driver, OnReadable, TcpManager};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::connection::{HttpConnection, Sender};
 use crate::connector::Stream;
-use crate::error::HttpConnectError;
+use crate::error::{BoxError, HttpConnectError};
+use crate::http2;
 use crate::origin::Origin;
 use crate::proxy::{Proxy, Via};
 use crate::request_body::RequestBody;
@@ -245,43 +245,23 @@ async fn speak_http1(origin: &Origin, line: Line) -> Result<HttpConnection, Http
     ))
 }
 
+/// Ends when the peer has told how many requests it takes (RFC 9113 §3.4): until then nobody could know whether a request
+/// may be sent, and a peer that speaks something else is found out before one is.
 async fn speak_http2(
     origin: &Origin,
     line: Line,
     settings: &Settings,
 ) -> Result<HttpConnection, HttpConnectError> {
-    let mut builder = http2::Builder::new(TokioExecutor::new());
-    builder.timer(TokioTimer::new());
-    if let Some((interval, timeout)) = settings.http2_ping {
-        builder
-            .keep_alive_interval(interval)
-            .keep_alive_timeout(timeout)
-            .keep_alive_while_idle(true);
-    }
-    let (sender, driver) = builder
-        .handshake(line.stream)
-        .await
-        .map_err(|source| refused(origin, source))?;
-    let most = settings.max_streams;
-    let capacity = Capacity::new(most.min(driver.current_max_send_streams()).max(1));
-    let ends = Ends(capacity.clone());
-    let drive = async move {
-        let ends = ends;
-        let mut driver = pin!(driver);
-        poll_fn(|cx| {
-            let done = driver.as_mut().poll(cx);
-            if done.is_pending() {
-                // The peer may have changed its mind in what was just read.
-                ends.0.publish(most.min(driver.current_max_send_streams()));
-            }
-            match done {
-                Poll::Ready(_) => Poll::Ready(()),
-                Poll::Pending => Poll::Pending,
-            }
-        })
-        .await;
+    let terms = http2::Terms {
+        max_streams: settings.max_streams,
+        ping: settings.http2_ping,
     };
+    let shaken = http2::handshake(line.stream, terms).await;
+    let (sender, drive, capacity, told) = shaken.map_err(|source| refused(origin, source))?;
     let driver = driver_of(drive, line.probe, OnReadable::Ignore);
+    told.await
+        .unwrap_or_else(|_| Err("its task was aborted".into()))
+        .map_err(|source| refused(origin, source))?;
     Ok(HttpConnection::new(
         Sender::Http2(sender),
         driver,
@@ -301,19 +281,10 @@ fn driver_of(
     }
 }
 
-/// Lives as long as the task that drives a connection, which may be aborted.
-struct Ends(Capacity);
-
-impl Drop for Ends {
-    fn drop(&mut self) {
-        self.0.drain();
-    }
-}
-
-fn refused(origin: &Origin, source: hyper::Error) -> HttpConnectError {
+fn refused(origin: &Origin, source: impl Into<BoxError>) -> HttpConnectError {
     HttpConnectError::Handshake {
         target: origin.to_string(),
-        source,
+        source: source.into(),
     }
 }
 

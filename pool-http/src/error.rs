@@ -72,6 +72,8 @@ pub enum ErrorKind {
     Invalid,
     /// There was no connection in time, or none could be made.
     Connect,
+    /// The server said, more than once, that it did nothing with the request; or once, and it cannot be sent again.
+    Refused,
     /// The connection ended, or became nonsense, before the response had begun.
     Lost,
     /// The response, or all of it, took too long.
@@ -138,7 +140,7 @@ impl RequestError {
     /// See [`RequestError`].
     pub fn fate(&self) -> Fate {
         match self.inner.kind {
-            ErrorKind::Invalid | ErrorKind::Connect => Fate::NotSent,
+            ErrorKind::Invalid | ErrorKind::Connect | ErrorKind::Refused => Fate::NotSent,
             ErrorKind::Lost
             | ErrorKind::TimedOut
             | ErrorKind::RequestBody
@@ -158,6 +160,9 @@ impl fmt::Display for RequestError {
         match (kind, source) {
             (ErrorKind::Invalid | ErrorKind::Connect | ErrorKind::TimedOut, Some(source)) => {
                 write!(f, "{source}")
+            }
+            (ErrorKind::Refused, _) => {
+                f.write_str("the server refused the request and did nothing with it")
             }
             (ErrorKind::Lost, _) => f.write_str(
                 "the connection ended before the response began; the request may have run",
@@ -243,7 +248,7 @@ pub enum HttpConnectError {
         /// The origin.
         target: String,
         /// What hyper said.
-        source: hyper::Error,
+        source: BoxError,
     },
 }
 
@@ -273,7 +278,7 @@ impl Error for HttpConnectError {
             Self::Unix(error) => error.source(),
             Self::Tls { source, .. } => Some(source),
             Self::Connector(error) => error.source(),
-            Self::Handshake { source, .. } => Some(source),
+            Self::Handshake { source, .. } => Some(&**source),
             Self::Address(_) | Self::NoTls | Self::Proxy { .. } => None,
         }
     }

@@ -22,15 +22,18 @@ use crate::lease::{Lease, http1};
 use crate::manager::HttpManager;
 use crate::origin::{Origin, default_port};
 use crate::proxy::Via;
-use crate::replay::Loss;
+use crate::replay::{self, Loss};
 use crate::request_body::RequestBody;
 use crate::response_body::ResponseBody;
-use crate::settings::Settings;
+use crate::settings::{Http2, Settings};
 
 /// How many new connections in a row may end before they take a request, until that is an error.
-const FALSE_STARTS: u32 = 3;
+const FALSE_STARTS: u32 = 10;
 
-/// How many origins are remembered to speak HTTP/2; it is no more than a hint.
+/// How often a server may refuse a request, until that is an error.
+const REFUSALS: u32 = 3;
+
+/// How many origins are remembered to speak HTTP/1; it is no more than a hint.
 const MEMORY: usize = 1024;
 
 /// What all clones of a client share.
@@ -38,7 +41,8 @@ pub(crate) struct Shared {
     pub(crate) pool: KeyedPool<Origin, HttpManager>,
     pub(crate) settings: Arc<Settings>,
     pub(crate) runtime: Handle,
-    http2: RwLock<HashSet<Origin>>,
+    /// Those that might have chosen HTTP/2 and did not.
+    http1: RwLock<HashSet<Origin>>,
 }
 
 /// A request that may have to be sent again.
@@ -54,7 +58,7 @@ impl Shared {
             pool,
             settings,
             runtime: Handle::current(),
-            http2: RwLock::default(),
+            http1: RwLock::default(),
         }
     }
 
@@ -92,24 +96,25 @@ impl Shared {
         mut draft: Draft,
         deadline: Option<Instant>,
     ) -> Result<Response<ResponseBody>, RequestError> {
-        let (mut false_starts, mut replays, mut must_be_fresh) = (0, 0, false);
+        let (mut false_starts, mut refusals, mut replays) = (0, 0, 0);
+        let mut must_be_fresh = false;
         loop {
             let mut lease = self.lease(origin).await?;
             if must_be_fresh {
                 self.renew(&mut lease, origin).await?;
                 if lease.is_misplaced() {
                     // The server has chosen HTTP/2 this time: it goes home, and a place on it is taken.
-                    self.remember_http2(origin);
+                    self.http1_lock().remove(origin);
                     continue;
                 }
                 must_be_fresh = false;
             }
             let requests = lease.connection().requests.fetch_add(1, Ordering::Relaxed);
-            let is_reused = requests > 0;
-            let may_rerun = is_reused && replays == 0 && draft.may_run_twice(&self.settings);
             let is_http2 = matches!(lease, Lease::Shared(_));
+            let may_run_twice = replays == 0 && draft.may_run_twice(&self.settings);
             // Taken only where it can be of use: a copy of the headers costs as much as a short request.
-            let again = (may_rerun || is_http2).then(|| draft.again()).flatten();
+            let is_worth_a_copy = is_http2 || (requests > 0 && may_run_twice);
+            let again = is_worth_a_copy.then(|| draft.again()).flatten();
             let method = draft.parts.method.clone();
             let uri = draft.uri.clone();
             let target = target_of(&uri);
@@ -117,7 +122,7 @@ impl Shared {
             let sent = draft.into_request(origin, is_http2);
             let error = match self.send(&mut lease, sent).await {
                 Ok(Ok(response)) => {
-                    let served = lease.served(requests, replays);
+                    let served = lease.served(requests, replays + refusals);
                     let deadline = deadline.filter(|_| !is_upgrade(&method, response.status()));
                     let mut response = self.receive(response, lease, &method, target, deadline);
                     response.extensions_mut().insert(served);
@@ -133,10 +138,15 @@ impl Shared {
                     ));
                 }
             };
-            lease.give_up();
+            // Before it or, on HTTP/2, beside it, others have had answers.
+            let is_reused = lease.connection().requests.load(Ordering::Relaxed) > 1;
             let TrySendErrorParts { message, error } = error.into();
+            match message.is_none() && is_http2 && replay::is_of_one_stream(&error) {
+                true => drop(lease),
+                false => lease.give_up(),
+            }
             if let Some(unsent) = message {
-                false_starts += u32::from(!is_reused);
+                false_starts += u32::from(is_http2 || !is_reused);
                 if false_starts > FALSE_STARTS {
                     return Err(RequestError::new(
                         ErrorKind::Connect,
@@ -148,12 +158,12 @@ impl Shared {
                 continue;
             }
             let kind = match (Loss::of(&error), again) {
-                (Loss::Refused, Some(again)) if replays < FALSE_STARTS => {
+                (Loss::Refused, Some(again)) if refusals < REFUSALS => {
                     draft = again;
-                    replays += 1;
+                    refusals += 1;
                     continue;
                 }
-                (Loss::Lost, Some(again)) if may_rerun => {
+                (Loss::Lost, Some(again)) if is_reused && may_run_twice => {
                     // What happened to one that lay idle happens to its neighbours.
                     self.pool.sweep(origin);
                     draft = again;
@@ -161,9 +171,9 @@ impl Shared {
                     must_be_fresh = true;
                     continue;
                 }
-                (Loss::Refused | Loss::Lost, _) => ErrorKind::Lost,
-                (Loss::Other, _) if error.is_user() => ErrorKind::RequestBody,
-                (Loss::Other, _) => ErrorKind::Lost,
+                (Loss::Refused, _) => ErrorKind::Refused,
+                (Loss::Body, _) => ErrorKind::RequestBody,
+                (Loss::Lost | Loss::Other, _) => ErrorKind::Lost,
             };
             return Err(RequestError::new(kind, target, Some(error.into())));
         }
@@ -173,11 +183,10 @@ impl Shared {
     async fn lease(&self, origin: &Origin) -> Result<Lease, RequestError> {
         let failed = |error| RequestError::checkout(error, origin.to_string());
         loop {
-            if self.speaks_http2(origin) {
+            if self.may_speak_http2(origin) {
                 let leased = self.pool.lease(origin).await.map_err(failed)?;
                 if leased.0.is_none() {
-                    // Not any more.
-                    self.http2_lock().remove(origin);
+                    self.remember_http1(origin);
                 } else if Leased::connection(&leased).is_dropped() {
                     // Nobody looks at a connection while it is shared.
                     Leased::retire(&leased);
@@ -189,26 +198,40 @@ impl Shared {
             let guard = self.pool.checkout_owned(origin).await.map_err(failed)?;
             match guard.sender {
                 Sender::Http1(_) => return Ok(Lease::Own(guard)),
-                Sender::Http2(_) => self.remember_http2(origin),
+                // The server has changed its mind.
+                Sender::Http2(_) => drop(self.http1_lock().remove(origin)),
             }
         }
     }
 
-    fn remember_http2(&self, origin: &Origin) {
-        let mut known = self.http2_lock();
+    /// Whether a place on a connection is asked for, rather than one for this request alone. As long as nothing is known of
+    /// an origin it is: so one connection is dialled, however many want one, and not one for each.
+    fn may_speak_http2(&self, origin: &Origin) -> bool {
+        match self.settings.http2 {
+            Http2::Always => true,
+            Http2::Never => false,
+            Http2::Negotiated => {
+                origin.is_tls
+                    && self.settings.connector.is_none()
+                    && !self
+                        .http1
+                        .read()
+                        .unwrap_or_else(PoisonError::into_inner)
+                        .contains(origin)
+            }
+        }
+    }
+
+    fn remember_http1(&self, origin: &Origin) {
+        let mut known = self.http1_lock();
         if known.len() >= MEMORY {
             known.clear();
         }
         known.insert(origin.clone());
     }
 
-    fn speaks_http2(&self, origin: &Origin) -> bool {
-        let known = self.http2.read().unwrap_or_else(PoisonError::into_inner);
-        known.contains(origin)
-    }
-
-    fn http2_lock(&self) -> std::sync::RwLockWriteGuard<'_, HashSet<Origin>> {
-        self.http2.write().unwrap_or_else(PoisonError::into_inner)
+    fn http1_lock(&self) -> std::sync::RwLockWriteGuard<'_, HashSet<Origin>> {
+        self.http1.write().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Makes sure that nobody has used the connection before: in the place of one that was, another is dialled.

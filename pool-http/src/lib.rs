@@ -7,6 +7,7 @@ mod connector;
 mod dial;
 mod error;
 mod exchange;
+mod http2;
 mod keep_alive;
 mod lease;
 mod manager;

@@ -87,24 +87,26 @@ pub(crate) enum Loss {
     Refused,
     /// The connection ended before the response began.
     Lost,
-    /// Something else: the body failed, or the answer is no HTTP.
+    /// The body of the request failed.
+    Body,
+    /// Something else, such as an answer that is no HTTP.
     Other,
 }
 
 impl Loss {
     pub(crate) fn of(error: &hyper::Error) -> Self {
-        if error.is_incomplete_message() {
+        if error.is_user() {
+            return Self::Body;
+        }
+        // The second: no answer to a `PING`.
+        if error.is_incomplete_message() || error.is_timeout() {
             return Self::Lost;
         }
-        let mut source = error.source();
-        while let Some(cause) = source {
-            if let Some(error) = cause.downcast_ref::<h2::Error>() {
-                return Self::of_h2(error);
-            }
-            if let Some(error) = cause.downcast_ref::<std::io::Error>() {
-                return Self::of_io(error);
-            }
-            source = cause.source();
+        if let Some(error) = cause(error) {
+            return Self::of_h2(error);
+        }
+        if let Some(error) = cause(error) {
+            return Self::of_io(error);
         }
         match error.is_closed() || error.is_canceled() {
             true => Self::Lost,
@@ -113,13 +115,14 @@ impl Loss {
     }
 
     fn of_h2(error: &h2::Error) -> Self {
-        let reason = error.reason();
-        let is_refused = error.is_reset() && reason == Some(h2::Reason::REFUSED_STREAM);
-        let is_sent_away = error.is_go_away() && reason == Some(h2::Reason::NO_ERROR);
-        if error.is_remote() && (is_refused || is_sent_away) {
+        let is_refused = error.is_reset() && error.reason() == Some(h2::Reason::REFUSED_STREAM);
+        // A stream that a peer which goes away has taken is not told so, whatever the reason (RFC 9113 §6.8).
+        if error.is_remote() && (is_refused || error.is_go_away()) {
             Self::Refused
         } else if error.is_io() || error.is_go_away() {
             Self::Lost
+        } else if error.is_reset() && !error.is_remote() && !error.is_library() {
+            Self::Body
         } else {
             Self::Other
         }
@@ -134,4 +137,21 @@ impl Loss {
             _ => Self::Other,
         }
     }
+}
+
+/// Whether the error says nothing about the other streams of its connection.
+pub(crate) fn is_of_one_stream(error: &hyper::Error) -> bool {
+    cause::<h2::Error>(error).is_some_and(h2::Error::is_reset)
+}
+
+/// The first of its causes that is of this type.
+fn cause<E: std::error::Error + 'static>(error: &hyper::Error) -> Option<&E> {
+    let mut source = error.source();
+    while let Some(cause) = source {
+        if let Some(found) = cause.downcast_ref() {
+            return Some(found);
+        }
+        source = cause.source();
+    }
+    None
 }
