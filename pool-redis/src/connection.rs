@@ -4,13 +4,15 @@ use std::fmt;
 use std::time::Duration;
 
 use pool_core::{Capacity, Recycle};
+use pool_tcp::Driver;
 use redis::aio::{ConnectionLike, MultiplexedConnection};
 use redis::{Cmd, Pipeline, RedisFuture, RedisResult, Value};
 
 use crate::blame::Blame;
 use crate::blocking::Blocks;
 use crate::bounded::bounded;
-use crate::driver::Driver;
+use crate::driver::Driven;
+use crate::end::End;
 use crate::era::Era;
 use crate::fate;
 use crate::limit::{Limit, Limited};
@@ -51,8 +53,7 @@ use crate::traces::Traces;
 /// ```
 pub struct RedisConnection {
     redis: MultiplexedConnection,
-    driver: Driver,
-    capacity: Capacity,
+    driven: Driven,
     /// The database it was made for.
     home: i64,
     /// In which it was made.
@@ -76,16 +77,14 @@ struct State {
 impl RedisConnection {
     pub(crate) fn new(
         redis: MultiplexedConnection,
-        driver: Driver,
-        capacity: Capacity,
+        driven: Driven,
         home: i64,
         era: Era,
         command_timeout: Option<Duration>,
     ) -> Self {
         Self {
             redis,
-            driver,
-            capacity,
+            driven,
             home,
             era,
             command_timeout,
@@ -133,30 +132,34 @@ impl RedisConnection {
     /// # Ok(()) }
     /// ```
     pub fn into_multiplexed(self) -> MultiplexedConnection {
-        self.driver.release();
+        self.driven.driver.release();
         self.redis
     }
 
     pub(crate) fn driver(&self) -> &Driver {
-        &self.driver
+        &self.driven.driver
+    }
+
+    pub(crate) fn end_of_driver(&self) -> &End {
+        &self.driven.end
     }
 
     pub(crate) fn driver_mut(&mut self) -> &mut Driver {
-        &mut self.driver
+        &mut self.driven.driver
     }
 
     /// Whether it is of no more use to anybody, as far as can be known without a round trip.
     #[inline]
     pub(crate) fn is_dropped(&self) -> bool {
-        self.era.is_over() || self.driver.is_dropped()
+        self.era.is_over() || self.driver().is_dropped()
     }
 
     pub(crate) fn into_driver(self) -> Driver {
-        self.driver
+        self.driven.driver
     }
 
     pub(crate) fn capacity(&self) -> &Capacity {
-        &self.capacity
+        &self.driven.capacity
     }
 
     pub(crate) fn command_timeout(&self) -> Option<Duration> {
@@ -222,7 +225,7 @@ impl RedisConnection {
         self.begin()?;
         self.state.traces.follow(command, self.home);
         let sent = self.redis.send_packed_command(command);
-        let ended = bounded(self.driver.runtime(), self.driver.end(), limit, sent).await;
+        let ended = bounded(self.driven.driver.runtime(), &self.driven.end, limit, sent).await;
         if let Ok(answer) = &ended {
             self.state.traces.heed(command, self.home, answer);
         }
@@ -240,7 +243,7 @@ impl RedisConnection {
         self.begin()?;
         self.state.traces.follow_all(pipeline, self.home);
         let sent = self.redis.send_packed_commands(pipeline, offset, count);
-        let ended = bounded(self.driver.runtime(), self.driver.end(), limit, sent).await;
+        let ended = bounded(self.driven.driver.runtime(), &self.driven.end, limit, sent).await;
         if let Ok(answers) = &ended {
             self.state.traces.heed_all(pipeline, self.home, answers);
         }
@@ -249,7 +252,7 @@ impl RedisConnection {
 
     /// From here on the connection is unusable for others, until the answer has come.
     fn begin(&mut self) -> RedisResult<()> {
-        if self.driver.is_finished() {
+        if self.driver().is_finished() {
             self.state.blame = self.state.blame.max(Blame::Connection);
             return Err(fate::not_sent());
         }

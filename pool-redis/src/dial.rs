@@ -141,7 +141,7 @@ impl Dialer {
         match &self.to {
             To::Tcp(tcp) => {
                 let (stream, probe) = tcp.connect().await?.into_parts();
-                Ok((Box::new(stream), Probe::tcp(probe, on_readable)))
+                Ok((Box::new(stream), Probe::new(probe, on_readable)))
             }
             #[cfg(feature = "tls")]
             To::Tls(tcp, config) => {
@@ -151,12 +151,12 @@ impl Dialer {
                     .expect("it could be done before");
                 let (stream, probe) = tls.connect().await?.into_parts();
                 // The bytes may be a session ticket.
-                Ok((Box::new(stream), Probe::tcp(probe, OnReadable::Ignore)))
+                Ok((Box::new(stream), Probe::new(probe, OnReadable::Ignore)))
             }
             #[cfg(unix)]
             To::Unix(manager) => {
                 let (stream, probe) = manager.connect().await?.into_parts();
-                Ok((Box::new(stream), Probe::unix(probe, on_readable)))
+                Ok((Box::new(stream), Probe::new(probe, on_readable)))
             }
         }
     }

@@ -382,7 +382,8 @@ impl Manager for RedisManager {
     }
 
     async fn close(&self, connection: RedisConnection) {
-        connection.into_driver().close().await;
+        let mut driver = connection.into_driver();
+        driver.close().await;
     }
 
     /// A user or password that is refused, a database that there is none of, and what is permanent for TCP and TLS.

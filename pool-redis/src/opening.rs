@@ -3,14 +3,13 @@
 use std::future::Future;
 use std::time::Duration;
 
-use pool_core::Capacity;
 use redis::aio::{MultiplexedConnection, PubSub};
 use redis::{AsyncConnectionConfig, ProtocolVersion};
 use tokio::time::timeout;
 
 use crate::connection::RedisConnection;
 use crate::dial::Stream;
-use crate::driver::{Driver, Probe};
+use crate::driver::{Driven, Probe};
 use crate::era::Eras;
 use crate::error::RedisConnectError;
 use crate::handshake::{Handshake, Script};
@@ -55,12 +54,11 @@ impl Opening {
             let (redis, driver) = MultiplexedConnection::new_with_config(&silence, stream, config)
                 .await
                 .map_err(|source| ended(target, source))?;
-            let capacity = Capacity::new(usize::MAX);
-            let driver = Driver::spawn(driver, probe, capacity.clone());
+            let driven = Driven::spawn(driver, probe);
             let home = self.handshake.info.db();
             let era = self.eras.now();
             let mut connection =
-                RedisConnection::new(redis, driver, capacity, home, era, self.command_timeout);
+                RedisConnection::new(redis, driven, home, era, self.command_timeout);
             converse(&mut connection, target, &self.handshake.greeting()).await?;
             Ok(connection)
         };

@@ -302,7 +302,7 @@ impl SharedConnection {
         let connection = Leased::connection(&leased);
         Self {
             runtime: connection.driver().runtime().clone(),
-            end: connection.driver().end().clone(),
+            end: connection.end_of_driver().clone(),
             command_timeout: connection.command_timeout(),
             leased,
         }

@@ -154,7 +154,7 @@ impl Driver {
     #[inline]
     pub fn is_dropped(&self) -> bool {
         self.is_finished()
-            || match self.probe.as_ref().map(|probe| probe.0.liveness()) {
+            || match self.probe.as_ref().map(|probe| probe.liveness()) {
                 Some(Liveness::Dropped) => true,
                 Some(Liveness::Readable) => self.on_readable != OnReadable::Ignore,
                 Some(Liveness::Alive) | None => false,
@@ -234,7 +234,7 @@ impl Driver {
 
     fn hang_up(&self) {
         if let Some(probe) = &self.probe {
-            probe.0.shutdown_now();
+            probe.shutdown_now();
         }
         self.task.abort();
     }
@@ -275,6 +275,58 @@ impl fmt::Debug for Driver {
 /// ```
 pub struct AnyProbe(Box<dyn Probe>);
 
+impl AnyProbe {
+    /// Asks the kernel, see [`SocketProbe::liveness`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use pool_tcp::{AnyProbe, Liveness, PoolStream};
+    /// use tokio::net::UnixStream;
+    ///
+    /// # tokio::runtime::Runtime::new().unwrap().block_on(async {
+    /// let (ours, theirs) = UnixStream::pair()?;
+    /// let mut stream = PoolStream::new(ours);
+    /// let probe = AnyProbe::from(stream.probe());
+    /// assert_eq!(probe.liveness(), Liveness::Alive);
+    ///
+    /// drop(theirs);
+    /// assert_eq!(probe.liveness(), Liveness::Dropped);
+    /// # Ok::<(), std::io::Error>(())
+    /// # }).unwrap();
+    /// ```
+    pub fn liveness(&self) -> Liveness {
+        self.0.liveness()
+    }
+
+    /// Closes both directions now, see [`SocketProbe::shutdown_now`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use pool_tcp::{AnyProbe, Liveness, PoolStream};
+    /// use tokio::net::UnixStream;
+    ///
+    /// # tokio::runtime::Runtime::new().unwrap().block_on(async {
+    /// let (ours, _theirs) = UnixStream::pair()?;
+    /// let mut stream = PoolStream::new(ours);
+    /// let probe = AnyProbe::from(stream.probe());
+    /// probe.clone().shutdown_now();
+    /// assert_eq!(probe.liveness(), Liveness::Dropped);
+    /// # Ok::<(), std::io::Error>(())
+    /// # }).unwrap();
+    /// ```
+    pub fn shutdown_now(&self) {
+        self.0.shutdown_now();
+    }
+}
+
+impl Clone for AnyProbe {
+    fn clone(&self) -> Self {
+        Self(self.0.another())
+    }
+}
+
 impl<S: Socket> From<SocketProbe<S>> for AnyProbe {
     fn from(probe: SocketProbe<S>) -> Self {
         Self(Box::new(probe))
@@ -283,7 +335,7 @@ impl<S: Socket> From<SocketProbe<S>> for AnyProbe {
 
 impl fmt::Debug for AnyProbe {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("AnyProbe").field(&self.0.liveness()).finish()
+        f.debug_tuple("AnyProbe").field(&self.liveness()).finish()
     }
 }
 
@@ -291,6 +343,8 @@ trait Probe: Send + Sync {
     fn liveness(&self) -> Liveness;
     fn poll_dropped(&mut self, cx: &mut Context<'_>, on_readable: OnReadable) -> Poll<Dropped>;
     fn shutdown_now(&self);
+    /// One more, of the same socket.
+    fn another(&self) -> Box<dyn Probe>;
 }
 
 impl<S: Socket> Probe for SocketProbe<S> {
@@ -304,5 +358,8 @@ impl<S: Socket> Probe for SocketProbe<S> {
 
     fn shutdown_now(&self) {
         self.shutdown_now();
+    }
+    fn another(&self) -> Box<dyn Probe> {
+        Box::new(self.clone())
     }
 }

@@ -175,7 +175,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let mut stream = PoolStream::new(TcpStream::connect(address).await.unwrap());
-        let probe = Probe::tcp(stream.probe(), OnReadable::Discard);
+        let probe = Probe::new(stream.probe(), OnReadable::Discard);
         (stream, probe, listener)
     }
 
