@@ -46,6 +46,7 @@ impl<T, E: Clone> State<T, E> {
             .first()
             .map_or(Time::NEVER, |&(at, _)| at)
             .min(self.idle_due())
+            .min(self.next_idle_due(now))
             .min(self.next_check());
         self.settle(now, effects);
         self.next_due
@@ -67,6 +68,18 @@ impl<T, E: Clone> State<T, E> {
                 .idle_since
                 .after_nanos(self.limits.idle_timeout),
             _ => Time::NEVER,
+        }
+    }
+
+    /// The deadline that the next one to come home may bring, or a little before. Known beforehand, it need not be told
+    /// then: one that goes out and comes home all the time would nudge the maintenance task each time.
+    fn next_idle_due(&self, now: Time) -> Time {
+        let oldest = self.idle.oldest();
+        let since = oldest.map_or(now, |oldest| self.slots.get(oldest).idle_since);
+        let due = since.after_nanos(self.limits.idle_timeout);
+        match self.in_use > 0 && due > now {
+            true => due,
+            false => Time::NEVER,
         }
     }
 

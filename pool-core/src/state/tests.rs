@@ -1085,6 +1085,25 @@ fn nothing_is_looked_at_that_is_not_due() {
 }
 
 #[test]
+fn a_connection_that_goes_out_and_comes_home_all_the_time_nudges_nobody() {
+    for min_idle in [0, 1] {
+        let mut world = world(|config| config.min_idle = min_idle);
+        world.fill(min_idle + 1);
+        for _ in 0..1_000 {
+            let lent = world.state.check_out(world.now).expect("it is idle");
+            // The maintenance task looks when nothing is idle that it could reap.
+            world.step(|state, now, effects| state.expire(now, effects));
+            world.advance(1);
+            let is_home = world
+                .state
+                .check_in(lent.slot, &mut Some(lent.value), world.now);
+            assert!(is_home, "by the path that owes nothing");
+        }
+        world.assert_invariants();
+    }
+}
+
+#[test]
 fn a_newcomer_waits_for_a_connection_on_probation_instead_of_being_refused() {
     let mut world = world(|config| config.on_connect_error = OnConnectError::Fail);
     world.step(|state, now, effects| state.dropped_unused("dropped", now, 0, effects));
