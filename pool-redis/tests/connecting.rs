@@ -162,6 +162,21 @@ async fn a_wrong_password_user_database_or_none_is_told_with_the_remedy() {
 }
 
 #[tokio::test]
+async fn a_password_that_nobody_asked_for_is_told() {
+    let Some(server) = RedisServer::start() else {
+        return;
+    };
+    let url = format!("redis://:needless@127.0.0.1:{}", server.port());
+    let manager = RedisManager::new(url).unwrap();
+    let message = told(&manager).await;
+    assert!(message.contains("refused AUTH"), "{message}");
+    assert!(message.contains("without any password"), "{message}");
+    assert!(!message.contains("needless"), "{message}");
+    let error = in_time(pool(manager).checkout()).await.unwrap_err();
+    assert!(matches!(error, CheckoutError::Connect(_)), "{error:?}");
+}
+
+#[tokio::test]
 async fn whoever_dials_something_else_is_asked_whether_it_is_a_redis() {
     let speaks: [fn(&std::net::TcpStream) -> std::io::Result<()>; 3] = [
         // Another protocol, unasked.
