@@ -304,12 +304,17 @@ impl RedisManager {
                 self.opening.subscriber(dialer.target(), stream).await
             }
             Route::Sentinels(route) => {
-                let post = route.locate().await?;
-                let dialled = async {
-                    let (stream, _probe) = post.dial(protocol).await?;
-                    self.opening.subscriber(post.target(), stream).await
-                };
-                post.unless_it_moves(dialled).await
+                let mut post = route.locate().await?;
+                loop {
+                    let dialled = async {
+                        let (stream, _probe) = post.dial(protocol).await?;
+                        self.opening.subscriber(post.target(), stream).await
+                    };
+                    match post.unless_it_moves(dialled).await {
+                        Err(error) => post = post.next(error).await?,
+                        done => return done,
+                    }
+                }
             }
         }
     }
@@ -344,15 +349,21 @@ impl Manager for RedisManager {
                 self.opening.open(dialer.target(), stream, probe).await
             }
             Route::Sentinels(route) => {
-                let post = route.locate().await?;
-                let dialled = async {
-                    let (stream, probe) = post.dial(protocol).await?;
-                    let mut connection = self.opening.open(post.target(), stream, probe).await?;
-                    let verified = post.verify(&mut connection);
-                    self.opening.in_time(post.target(), verified).await?;
-                    Ok(connection)
-                };
-                post.unless_it_moves(dialled).await
+                let mut post = route.locate().await?;
+                loop {
+                    let dialled = async {
+                        let (stream, probe) = post.dial(protocol).await?;
+                        let mut connection =
+                            self.opening.open(post.target(), stream, probe).await?;
+                        let verified = post.verify(&mut connection);
+                        self.opening.in_time(post.target(), verified).await?;
+                        Ok(connection)
+                    };
+                    match post.unless_it_moves(dialled).await {
+                        Err(error) => post = post.next(error).await?,
+                        done => return done,
+                    }
+                }
             }
         }
     }

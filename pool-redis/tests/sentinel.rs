@@ -251,20 +251,19 @@ async fn writes_go_on_after_the_master_was_stopped_and_who_waits_for_it_is_told(
 }
 
 #[tokio::test]
-async fn a_dial_that_a_stopped_master_does_not_answer_is_given_up_when_it_is_replaced() {
+async fn a_dial_that_a_stopped_master_does_not_answer_goes_on_at_the_new_one() {
     let Some(set) = SentinelSet::start() else {
         return;
     };
     let manager = RedisManager::with_sentinels(sentinels(&set)).handshake_timeout(None);
-    let pool = Pool::builder(manager)
-        .connect_timeout(10 * LIMIT)
-        .checkout_timeout(10 * LIMIT)
-        .build();
-    let pool = RedisPool::new(pool.unwrap());
     let old = set.server(set.master_by(0));
     old.stop();
-    let mut connection = in_time(pool.checkout()).await.unwrap();
-    assert_ne!(port(&mut connection).await, old.port());
+    let mut connection = in_time(manager.connect()).await.unwrap();
+    let () = connection.set("key", "value").await.unwrap();
+    becomes(|| old.sockets(), vec![]).await;
+    eventually(|| set.has_left(old.port())).await;
+    let new = set.server(set.master_by(0));
+    assert_eq!(new.ask("GET key").text(), "value");
 }
 
 #[tokio::test]

@@ -72,13 +72,15 @@ impl Sentinel {
         replicas.map_err(|error| self.nonsense(error))
     }
 
-    /// A subscription to the news of failovers.
+    /// A subscription to the news of failovers. The sentinel that leads one knows the new master some time before it says
+    /// that it has switched.
     pub(crate) async fn news(&self) -> Result<PubSub, RedisConnectError> {
         let subscribed = async {
             let (stream, _probe) = self.dialer.dial(self.opening.protocol()).await?;
             let target = self.dialer.target();
             let mut news = self.opening.subscriber(target, stream).await?;
-            let subscribed = news.subscribe("+switch-master").await;
+            let channels = ["+promoted-slave", "+switch-master"];
+            let subscribed = news.subscribe(&channels).await;
             subscribed.map_err(|error| self.nonsense(error))?;
             Ok(news)
         };

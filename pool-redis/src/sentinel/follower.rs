@@ -100,8 +100,8 @@ impl Ear {
     }
 }
 
-/// `+switch-master` says: name, old address, old port, new address, new port.
+/// Whatever is told, the name is one of its words.
 fn is_about(message: &Msg, master: &str) -> bool {
     let mut words = message.get_payload_bytes().split(|byte| *byte == b' ');
-    words.next() == Some(master.as_bytes())
+    words.any(|word| word == master.as_bytes())
 }

@@ -1,8 +1,10 @@
 //! Servers that are found by asking Redis Sentinel.
 //!
-//! redis-rs has a client for sentinels of its own. It dials the master twice, the first time only to ask for its role; a
-//! sentinel that does not answer is waited for under limits that cannot be set; it does not say which of several sentinels
-//! knows of the latest failover; and it tells nobody of the next one. What is asked here are two commands.
+//! redis-rs has a client for sentinels of its own. It asks three of them at once and dials the master that each names, only to
+//! ask for its role, before it dials it: on one machine 0.67 ms a connection, where one after the other takes 0.37 ms. If
+//! the first sentinel was stopped, every connection takes a second more, a limit that cannot be set; here, the first one
+//! does. Nor does it say which sentinel knows of the latest failover, or tell anybody of the next one. What is asked here
+//! are two commands.
 
 mod anchor;
 mod ask;

@@ -5,8 +5,10 @@ use std::pin::pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::task::Poll;
+use std::time::Duration;
 
 use redis::ProtocolVersion;
+use tokio::time::timeout;
 
 use crate::connection::RedisConnection;
 use crate::dial::{Dialer, Stream};
@@ -18,6 +20,10 @@ use crate::sentinel::follower::Follower;
 use crate::sentinel::node::Node;
 use crate::sentinel::role::Role;
 use crate::sentinel::sight::Sight;
+
+/// For a master that cannot be reached: the sentinels may be about to name another, which need not wait for the pool's
+/// backoff then.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Asks sentinels at every dial, and follows failovers while there are connections.
 #[derive(Debug)]
@@ -181,6 +187,22 @@ impl Post<'_> {
             dialled.as_mut().poll(cx)
         })
         .await
+    }
+
+    /// Where to dial after this has failed: at the new master, if there is one now or in a moment.
+    ///
+    /// # Errors
+    ///
+    /// The one it has failed with.
+    pub(crate) async fn next(self, error: RedisConnectError) -> Result<Self, RedisConnectError> {
+        let may_pass = !error.is_refused_for_good() && !self.route.is_permanent(&error);
+        if may_pass && self.route.sentinels.role == Role::Master {
+            let moved = self.route.sight.moved(&self.node);
+            if timeout(PATIENCE, moved).await.is_ok() {
+                return self.route.locate().await;
+            }
+        }
+        Err(error)
     }
 
     fn moved(&self, master: &Node) -> RedisConnectError {
