@@ -46,13 +46,13 @@ impl Limit {
 /// # Ok(()) }
 /// ```
 #[derive(Debug)]
-pub struct Limited<'a> {
-    connection: &'a mut RedisConnection,
-    limit: Option<Duration>,
+pub struct Limited<'a, C = RedisConnection> {
+    pub(crate) connection: &'a mut C,
+    pub(crate) limit: Option<Duration>,
 }
 
-impl<'a> Limited<'a> {
-    pub(crate) fn new(connection: &'a mut RedisConnection, limit: Option<Duration>) -> Self {
+impl<'a, C> Limited<'a, C> {
+    pub(crate) fn new(connection: &'a mut C, limit: Option<Duration>) -> Self {
         Self { connection, limit }
     }
 }

@@ -230,11 +230,12 @@ async fn a_command_that_a_stopped_node_does_not_answer_costs_the_connection() {
     let Some(cluster) = Cluster::start() else {
         return;
     };
-    let pool = pool(manager(&cluster).command_timeout(Duration::from_secs(1)));
+    let pool = pool(manager(&cluster));
     let mut connection = pool.checkout().await.unwrap();
     let (key, stopped) = (cluster.key_of(0), &cluster.nodes()[0]);
     stopped.stop();
-    let lost: RedisResult<i64> = connection.incr(&key, 1).await;
+    let mut hurried = connection.limit(Duration::from_secs(1));
+    let lost: RedisResult<i64> = hurried.incr(&key, 1).await;
     let lost = lost.unwrap_err();
     assert!(lost.is_timeout(), "{lost}");
     assert_eq!(fate(&lost), Fate::Unknown);
@@ -344,4 +345,32 @@ async fn an_error_says_why_there_is_no_cluster() {
     let manager = RedisClusterManager::new([server.url()]).unwrap();
     let error = manager.connect().await.unwrap_err();
     assert!(manager.is_permanent(&error), "{error}");
+}
+
+#[cfg(feature = "tls")]
+#[tokio::test]
+async fn a_cluster_is_spoken_to_by_tls_with_the_settings_of_redis_rs() {
+    use redis::cluster::{ClusterClient, NodeAddress};
+
+    let Some(cluster) = Cluster::start_with(Setup::default().tls()) else {
+        return;
+    };
+    let nodes = cluster.nodes().iter();
+    // The nodes tell each other their plain ports.
+    let address = |port| NodeAddress::new("127.0.0.1", port);
+    let map = nodes
+        .clone()
+        .map(|node| (address(node.port()), address(node.tls_port())));
+    let builder = ClusterClient::builder(nodes.clone().map(RedisServer::tls_url))
+        .node_address_map(map.collect())
+        .certs(redis::TlsCertificates {
+            client_tls: None,
+            root_cert: Some(nodes.flat_map(RedisServer::certificate_pem).collect()),
+        });
+    let manager = RedisClusterManager::with_builder("the cluster", builder).unwrap();
+    let pool = pool(manager);
+    let mut connection = pool.checkout().await.unwrap();
+    for node in 0..3 {
+        let () = connection.set(cluster.key_of(node), "value").await.unwrap();
+    }
 }

@@ -10,8 +10,10 @@ use std::time::Duration;
 
 use pool_core::{CheckoutError, ConnectError, Manager, OnConnectError, Pool};
 use pool_redis::{
-    Fate, PooledConnection, RedisConnectError, RedisManager, RedisPool, Sentinels, fate,
+    Fate, PooledConnection, RedisConnectError, RedisManager, RedisPool, RedisSharedPool, Sentinels,
+    fate,
 };
+use redis::aio::ConnectionLike;
 use redis::{AsyncCommands, RedisConnectionInfo};
 use support::sentinel::{MASTER, Passwords, SentinelSet};
 use support::{LIMIT, RedisServer, Setup, becomes, eventually, in_time};
@@ -37,7 +39,7 @@ fn pool(sentinels: Sentinels) -> RedisPool {
 }
 
 /// The port of the server at the other end, as it says itself.
-async fn port(connection: &mut PooledConnection) -> u16 {
+async fn port(connection: &mut impl ConnectionLike) -> u16 {
     let mut answer = redis::cmd("CONFIG");
     let (_, port): (String, u16) = answer
         .arg("GET")
@@ -306,6 +308,25 @@ async fn a_subscription_ends_when_the_master_moves() {
 }
 
 #[tokio::test]
+async fn those_who_share_a_connection_follow_the_master_too() {
+    let Some(set) = SentinelSet::start() else {
+        return;
+    };
+    let manager = RedisManager::with_sentinels(sentinels(&set));
+    let pool = RedisSharedPool::new(Pool::builder(manager).max_size(2).build().unwrap());
+    let (mut one, _other) = (pool.lease().await.unwrap(), pool.lease().await.unwrap());
+    let old = set.master_by(0);
+    assert_eq!(port(&mut one).await, old);
+    set.fail_over(0);
+    eventually(|| set.has_left(old)).await;
+    becomes(|| set.server(old).sockets(), vec![]).await;
+    for _ in 0..4 {
+        let mut lease = pool.lease().await.unwrap();
+        assert_ne!(port(&mut lease).await, old);
+    }
+}
+
+#[tokio::test]
 async fn nobody_listens_to_the_sentinels_for_a_pool_without_connections() {
     let Some(set) = SentinelSet::start() else {
         return;
@@ -359,6 +380,37 @@ async fn a_server_that_is_not_what_the_sentinels_take_it_for_is_not_used() {
             .contains("knows no master called invoices"),
         "{error}"
     );
+}
+
+#[cfg(feature = "tls")]
+#[tokio::test]
+async fn sentinels_and_servers_are_spoken_to_by_tls() {
+    use pool_tcp::rustls::{ClientConfig, RootCertStore};
+
+    let Some(server) = Setup::default().tls().start() else {
+        return;
+    };
+    // It cannot speak to the server itself, as it speaks no TLS to it, and so it never learns who else is there.
+    let port = server.tls_port();
+    let watch = format!("sentinel monitor {MASTER} 127.0.0.1 {port} 1");
+    let Some(sentinel) = Setup::default().sentinel().tls().line(watch).start() else {
+        return;
+    };
+    let mut roots = RootCertStore::empty();
+    for certified in [&server, &sentinel] {
+        roots.add(certified.certificate().to_vec().into()).unwrap();
+    }
+    let config = ClientConfig::builder()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    let config = Arc::new(config);
+    let sentinels = Sentinels::with_tls(MASTER, [sentinel.tls_url()], config.clone())
+        .unwrap()
+        .servers_tls(config);
+    let pool = pool(sentinels);
+    let mut connection = pool.checkout().await.unwrap();
+    let () = connection.set("key", "value").await.unwrap();
+    assert_eq!(server.ask("GET key").text(), "value");
 }
 
 #[tokio::test]

@@ -13,7 +13,7 @@ use crate::blocking::Blocks;
 use crate::cluster::line::Line;
 use crate::cluster::nodes::Nodes;
 use crate::cluster::permit::{permit, permit_all};
-use crate::limit::Limit;
+use crate::limit::{Limit, Limited};
 
 /// A connection to a Redis Cluster: one of redis-rs, with a socket for each node inside.
 ///
@@ -72,6 +72,27 @@ impl RedisClusterConnection {
         }
     }
 
+    /// Sends commands with another limit than the manager's
+    /// [`command_timeout`](crate::RedisClusterManager::command_timeout): the whole time of each, the blocking of a blocking
+    /// one included; `None` waits for ever.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// # use pool_redis::RedisClusterConnection;
+    /// use redis::AsyncCommands;
+    /// use std::time::Duration;
+    ///
+    /// # async fn example(connection: &mut RedisClusterConnection) -> redis::RedisResult<()> {
+    /// let job: Result<(String, String), _> =
+    ///     connection.limit(Duration::from_secs(60)).blpop("queue", 0.0).await;
+    /// assert!(job.is_err_and(|error| error.is_timeout()));
+    /// # Ok(()) }
+    /// ```
+    pub fn limit(&mut self, limit: impl Into<Option<Duration>>) -> Limited<'_, Self> {
+        Limited::new(self, limit.into())
+    }
+
     /// The connection of redis-rs inside, without timeouts and rules.
     ///
     /// For one that was [detached](crate::PooledConnection::detach).
@@ -110,9 +131,9 @@ impl RedisClusterConnection {
         }
     }
 
-    async fn command(&mut self, command: &Cmd) -> RedisResult<Value> {
+    async fn command(&mut self, command: &Cmd, limit: Limit) -> RedisResult<Value> {
         permit(command)?;
-        let limit = Limit::Default.of(self.command_timeout, || Blocks::of(command));
+        let limit = limit.of(self.command_timeout, || Blocks::of(command));
         let was_owed = std::mem::replace(&mut self.is_owed, true);
         let (blame, ended) = self.line.command(command, limit).await;
         self.end(was_owed, blame);
@@ -124,9 +145,10 @@ impl RedisClusterConnection {
         pipeline: &Pipeline,
         offset: usize,
         count: usize,
+        limit: Limit,
     ) -> RedisResult<Vec<Value>> {
         permit_all(pipeline)?;
-        let limit = Limit::Default.of(self.command_timeout, || Blocks::of_all(pipeline));
+        let limit = limit.of(self.command_timeout, || Blocks::of_all(pipeline));
         let was_owed = std::mem::replace(&mut self.is_owed, true);
         let (blame, ended) = self.line.commands(pipeline, offset, count, limit).await;
         self.end(was_owed, blame);
@@ -142,7 +164,7 @@ impl RedisClusterConnection {
 
 impl ConnectionLike for RedisClusterConnection {
     fn req_packed_command<'a>(&'a mut self, command: &'a Cmd) -> RedisFuture<'a, Value> {
-        Box::pin(self.command(command))
+        Box::pin(self.command(command, Limit::Default))
     }
 
     fn req_packed_commands<'a>(
@@ -151,12 +173,32 @@ impl ConnectionLike for RedisClusterConnection {
         offset: usize,
         count: usize,
     ) -> RedisFuture<'a, Vec<Value>> {
-        Box::pin(self.commands(pipeline, offset, count))
+        Box::pin(self.commands(pipeline, offset, count, Limit::Default))
     }
 
     /// Always 0, as redis-rs has it for clusters.
     fn get_db(&self) -> i64 {
         0
+    }
+}
+
+impl ConnectionLike for Limited<'_, RedisClusterConnection> {
+    fn req_packed_command<'a>(&'a mut self, command: &'a Cmd) -> RedisFuture<'a, Value> {
+        Box::pin(self.connection.command(command, Limit::Only(self.limit)))
+    }
+
+    fn req_packed_commands<'a>(
+        &'a mut self,
+        pipeline: &'a Pipeline,
+        offset: usize,
+        count: usize,
+    ) -> RedisFuture<'a, Vec<Value>> {
+        let limit = Limit::Only(self.limit);
+        Box::pin(self.connection.commands(pipeline, offset, count, limit))
+    }
+
+    fn get_db(&self) -> i64 {
+        self.connection.get_db()
     }
 }
 

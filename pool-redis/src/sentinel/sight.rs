@@ -121,15 +121,14 @@ impl State {
     /// Believes the answer unless somebody knows better, and says what is believed then.
     fn weigh(&mut self, sentinel: usize, answer: Answer) -> Node {
         self.opinions[sentinel] = None;
-        // Sentinels may be set up anew, and count from zero again: an epoch that nobody stands for any more is void.
-        let is_behind = |believed: &Answer| {
-            let stands_for_it = |opinion: &Answer| opinion.epoch >= believed.epoch;
-            answer.epoch < believed.epoch && self.opinions.iter().flatten().any(stands_for_it)
-        };
-        let is_behind = self.believed.as_ref().is_some_and(is_behind);
+        // As long as another sentinel stands for what is believed, only a later failover says otherwise. Sentinels may be
+        // set up anew, and count from zero again: what nobody stands for any more is void.
+        let stands = |believed: &Answer| self.opinions.iter().flatten().any(|it| it == believed);
+        let is_upheld = |believed: &Answer| answer.epoch <= believed.epoch && stands(believed);
+        let is_upheld = self.believed.as_ref().is_some_and(is_upheld);
         self.opinions[sentinel] = Some(answer.clone());
         match &self.believed {
-            Some(believed) if is_behind => believed.master.clone(),
+            Some(believed) if is_upheld => believed.master.clone(),
             _ => self.believed.insert(answer).master.clone(),
         }
     }
@@ -187,6 +186,15 @@ mod tests {
         assert_eq!(sight.hear(0, answer(1, 7)), node(2));
         assert_eq!(sight.hear(0, answer(2, 8)), node(2));
         assert_eq!(sight.hear(0, answer(3, 9)), node(3));
+    }
+
+    #[test]
+    fn two_that_disagree_about_one_failover_do_not_lead_back_and_forth() {
+        let sight = Sight::new(2, Role::Master);
+        sight.hear(0, answer(1, 7));
+        assert_eq!(sight.hear(1, answer(2, 7)), node(1));
+        // The one that was believed may correct itself.
+        assert_eq!(sight.hear(0, answer(3, 7)), node(3));
     }
 
     #[test]

@@ -164,6 +164,11 @@ impl RedisServer {
         &self.certificate
     }
 
+    /// The same as text.
+    pub(crate) fn certificate_pem(&self) -> Vec<u8> {
+        fs::read(self.folder.path().join("cert.pem")).expect("it was set up with TLS")
+    }
+
     pub(crate) fn pid(&self) -> u32 {
         self.with_process(|process| process.id())
     }
