@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
 pub(crate) mod certificate;
+pub(crate) mod frames;
 pub(crate) mod raw;
 pub(crate) mod server;
 

@@ -55,6 +55,21 @@ impl Peer {
             .expect("it is in order")
     }
 
+    /// The next requests. Whoever drops them resets their streams.
+    pub(crate) async fn requests(&mut self, count: usize) -> Vec<Taken> {
+        let mut taken = Vec::new();
+        for _ in 0..count {
+            taken.push(self.request().await);
+        }
+        taken
+    }
+
+    /// Drops the connection before its streams, so that nothing is said of them.
+    pub(crate) fn vanish(self, taken: Vec<Taken>) {
+        drop(self.connection);
+        drop(taken);
+    }
+
     /// Goes on until the client is gone; requests that come meanwhile are answered.
     pub(crate) async fn serve(mut self) {
         while let Some(Ok((_, mut respond))) = self.connection.accept().await {
