@@ -19,6 +19,8 @@ use crate::origin::Origin;
 use crate::proxy::Proxies;
 use crate::replay::Replay;
 use crate::settings::{Http2, Settings};
+#[cfg(feature = "tls")]
+use crate::tls::Trust;
 
 type Pools = KeyedBuilder<Origin, HttpManager>;
 
@@ -138,7 +140,7 @@ impl ClientBuilder {
 
     /// The TLS configuration, whose protocols (ALPN) are replaced by those of [`http2`](Self::http2).
     ///
-    /// Default: trusts whom the operating system trusts.
+    /// Default: trusts whom the operating system trusts, as read when the first `https://` URL is dialled.
     ///
     /// # Examples
     ///
@@ -155,7 +157,7 @@ impl ClientBuilder {
     /// ```
     #[cfg(feature = "tls")]
     pub fn tls(mut self, config: pool_tcp::rustls::ClientConfig) -> Self {
-        self.settings.tls = Some(Arc::new(config));
+        self.settings.trust = Trust::given(config);
         self
     }
 
@@ -394,7 +396,7 @@ impl ClientBuilder {
     ///
     /// # Errors
     ///
-    /// Outside a runtime, if the limits of the pools contradict each other, or if nobody is to be trusted.
+    /// Outside a runtime, or if the limits of the pools contradict each other.
     ///
     /// # Examples
     ///
@@ -405,13 +407,7 @@ impl ClientBuilder {
         #[cfg(not(feature = "tls"))]
         let settings = self.settings;
         #[cfg(feature = "tls")]
-        {
-            let config = match settings.tls.take() {
-                Some(config) => Arc::unwrap_or_clone(config),
-                None => crate::tls::trusting_the_system()?,
-            };
-            settings.tls = Some(crate::tls::offering(config, settings.http2));
-        }
+        settings.trust.offer(settings.http2);
         let settings = Arc::new(settings);
         let for_managers = Arc::clone(&settings);
         let make =

@@ -3,13 +3,14 @@
 use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::pin::pin;
-#[cfg(feature = "tls")]
-use std::sync::Arc;
 
-use http::{Request, Uri};
+use http::header::{HOST, PROXY_AUTHORIZATION};
+use http::{Method, Request, StatusCode, Uri};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use pool_core::{Capacity, Manager};
+#[cfg(feature = "tls")]
+use pool_tcp::TcpError;
 use pool_tcp::{AnyProbe, Driver, OnReadable, TcpManager};
 use tokio::io::{AsyncRead, AsyncWrite};
 
@@ -74,6 +75,10 @@ async fn dial(origin: &Origin, settings: &Settings) -> Result<Line, HttpConnectE
         return secure(origin, settings, stream, probe.into(), None).await;
     }
     match &origin.via {
+        Via::Direct => {}
+        Via::Forward(proxy) | Via::Tunnel(proxy) => check_scheme(proxy)?,
+    }
+    match &origin.via {
         Via::Direct | Via::Forward(_) => {
             let tcp = (settings.tune)(TcpManager::new(&origin.authority())?);
             direct(origin, settings, tcp).await
@@ -89,7 +94,10 @@ async fn direct(
 ) -> Result<Line, HttpConnectError> {
     #[cfg(feature = "tls")]
     if origin.is_tls {
-        let connection = tcp.tls(tls_config(settings))?.connect().await?;
+        let connection = tcp
+            .tls(settings.trust.config(settings.http2)?)?
+            .connect()
+            .await?;
         let (stream, probe) = connection.into_parts();
         let (socket, session) = stream.get_ref();
         let peer = socket.socket().peer_addr().ok();
@@ -127,11 +135,8 @@ async fn secure<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     }
     #[cfg(feature = "tls")]
     {
-        let stream = crate::tls::handshake(&origin.host, tls_config(settings), stream).await;
-        let stream = stream.map_err(|source| HttpConnectError::Tls {
-            target: origin.to_string(),
-            source,
-        })?;
+        let (target, config) = (origin.to_string(), settings.trust.config(settings.http2)?);
+        let stream = crate::tls::handshake(&origin.host, target, config, stream).await?;
         let has_chosen_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
         Ok(Line {
             stream: Box::new(TokioIo::new(stream)),
@@ -148,55 +153,38 @@ async fn secure<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     }
 }
 
-#[cfg(feature = "tls")]
-fn tls_config(settings: &Settings) -> Arc<pool_tcp::rustls::ClientConfig> {
-    let config = settings.tls.as_ref();
-    Arc::clone(config.expect("the builder puts one in"))
-}
-
 /// Asks a proxy to connect to the origin, and puts TLS over what comes of it.
 async fn tunnel(
     origin: &Origin,
     settings: &Settings,
     proxy: &Proxy,
 ) -> Result<Line, HttpConnectError> {
-    let failed = |reason: String| HttpConnectError::Proxy {
-        proxy: format!("{}:{}", proxy.host, proxy.port),
-        reason,
-    };
-    check_scheme(proxy)?;
     let address = format!("{}:{}", proxy.host, proxy.port);
+    let failed = |source| HttpConnectError::Proxy {
+        proxy: address.clone(),
+        source,
+    };
     let tcp = (settings.tune)(TcpManager::new(&address)?);
     let connection = tcp.connect().await?;
     let peer = connection.get_ref().socket().peer_addr().ok();
     let (stream, probe) = connection.into_parts();
 
     let io = TokioIo::new(stream);
-    let (mut sender, driver) = http1::handshake::<_, RequestBody>(io)
-        .await
-        .map_err(|error| failed(error.to_string()))?;
+    let (mut sender, driver) = http1::handshake(io).await.map_err(failed)?;
     // Ends with the upgrade, or with this future.
     let mut driver = pin!(driver.with_upgrades());
     let authority = origin.authority();
-    let mut request = Request::connect(&authority).header("host", &authority);
-    if let Some(authorization) = &proxy.authorization {
-        request = request.header("proxy-authorization", authorization);
-    }
-    let request = request
-        .body(RequestBody::default())
-        .map_err(|error| failed(error.to_string()))?;
+    let request = ask(&authority, proxy);
     let mut asked = pin!(async {
-        let response = sender.send_request(request).await;
-        let response = response.map_err(|error| failed(format!("CONNECT failed: {error}")))?;
-        if !response.status().is_success() {
-            return Err(failed(format!(
-                "CONNECT was refused: {}",
-                response.status()
-            )));
+        let response = sender.send_request(request).await.map_err(failed)?;
+        let status = response.status();
+        if !status.is_success() {
+            return Err(HttpConnectError::ProxyRefused {
+                proxy: address.clone(),
+                status,
+            });
         }
-        hyper::upgrade::on(response)
-            .await
-            .map_err(|error| failed(format!("CONNECT failed: {error}")))
+        hyper::upgrade::on(response).await.map_err(failed)
     });
     let mut is_driven = true;
     let stream = poll_fn(|cx| {
@@ -209,15 +197,27 @@ async fn tunnel(
     secure(origin, settings, TokioIo::new(stream), probe.into(), peer).await
 }
 
-/// Only proxies of HTTP that are not spoken to by TLS can make a tunnel here.
+/// RFC 9110 §9.3.6
+fn ask(authority: &str, proxy: &Proxy) -> Request<RequestBody> {
+    const TAKEN: &str = "it was taken from a URL";
+    let mut request = Request::new(RequestBody::default());
+    *request.method_mut() = Method::CONNECT;
+    *request.uri_mut() = authority.parse().expect(TAKEN);
+    let headers = request.headers_mut();
+    headers.insert(HOST, authority.parse().expect(TAKEN));
+    if let Some(authorization) = &proxy.authorization {
+        headers.insert(PROXY_AUTHORIZATION, authorization.clone());
+    }
+    request
+}
+
+/// Only proxies of HTTP that are not spoken to by TLS can be used here.
 fn check_scheme(proxy: &Proxy) -> Result<(), HttpConnectError> {
     match proxy.scheme.as_str() {
         "http" => Ok(()),
-        scheme => Err(HttpConnectError::Proxy {
+        scheme => Err(HttpConnectError::ProxyScheme {
             proxy: format!("{}:{}", proxy.host, proxy.port),
-            reason: format!(
-                "{scheme} is not spoken to proxies here; give an http:// URL, or a connector"
-            ),
+            scheme: scheme.to_owned(),
         }),
     }
 }
@@ -289,24 +289,23 @@ fn refused(origin: &Origin, source: impl Into<BoxError>) -> HttpConnectError {
 }
 
 /// Whether dialling again cannot help.
-pub(crate) fn is_permanent(origin: &Origin, settings: &Settings, error: &HttpConnectError) -> bool {
+pub(crate) fn is_permanent(origin: &Origin, error: &HttpConnectError) -> bool {
     match error {
-        HttpConnectError::Address(_) | HttpConnectError::NoTls => true,
-        HttpConnectError::Proxy { .. } => match &origin.via {
-            Via::Tunnel(proxy) | Via::Forward(proxy) => check_scheme(proxy).is_err(),
-            Via::Direct => false,
-        },
+        HttpConnectError::Address(_)
+        | HttpConnectError::NoTls
+        | HttpConnectError::ProxyScheme { .. } => true,
+        #[cfg(feature = "tls")]
+        HttpConnectError::NoRoots(_) => true,
+        // It has understood, and will not; but it may be busy.
+        HttpConnectError::ProxyRefused { status, .. } => {
+            let may_pass = [StatusCode::REQUEST_TIMEOUT, StatusCode::TOO_MANY_REQUESTS];
+            status.is_client_error() && !may_pass.contains(status)
+        }
+        #[cfg(feature = "tls")]
+        HttpConnectError::Tls { source, .. }
+        | HttpConnectError::Tcp(TcpError::Tls { source, .. }) => crate::tls::is_permanent(source),
         HttpConnectError::Tcp(error) => {
-            let Ok(tcp) = TcpManager::new(&origin.authority()) else {
-                return true;
-            };
-            #[cfg(feature = "tls")]
-            if origin.is_tls {
-                let tls = tcp.tls(tls_config(settings));
-                return tls.is_ok_and(|tls| tls.is_permanent(error));
-            }
-            let _ = settings;
-            tcp.is_permanent(error)
+            TcpManager::new(&origin.authority()).is_ok_and(|tcp| tcp.is_permanent(error))
         }
         _ => false,
     }

@@ -4,7 +4,7 @@ use std::error::Error;
 use std::fmt;
 use std::time::Duration;
 
-use http::Uri;
+use http::{StatusCode, Uri};
 use pool_core::CheckoutError;
 use pool_tcp::{AddressError, TcpError};
 
@@ -227,19 +227,36 @@ pub enum HttpConnectError {
     Unix(pool_tcp::UnixError),
     /// An `https://` URL, and the feature `tls` is off.
     NoTls,
-    /// What goes wrong in TLS over a proxy's tunnel.
+    /// An `https://` URL, and nobody to trust; see [`ClientBuilder::tls`](crate::ClientBuilder::tls).
+    #[cfg(feature = "tls")]
+    NoRoots(pool_tcp::NoRoots),
+    /// What goes wrong in TLS over a proxy's tunnel or a Unix-domain socket.
     Tls {
         /// The origin.
         target: String,
         /// What rustls said.
         source: std::io::Error,
     },
-    /// A proxy that cannot be used, or did not do as it was asked.
+    /// A proxy that is spoken to in another way than HTTP without TLS.
+    ProxyScheme {
+        /// The proxy.
+        proxy: String,
+        /// What its URL begins with.
+        scheme: String,
+    },
+    /// A proxy did not connect to the origin.
+    ProxyRefused {
+        /// The proxy.
+        proxy: String,
+        /// What it answered.
+        status: StatusCode,
+    },
+    /// A proxy took the connection and did not answer as one.
     Proxy {
         /// The proxy.
         proxy: String,
-        /// What is wrong with it.
-        reason: String,
+        /// What hyper said.
+        source: hyper::Error,
     },
     /// A connector of the user's failed.
     Connector(BoxError),
@@ -263,7 +280,16 @@ impl fmt::Display for HttpConnectError {
                 "https was left out of this build; turn on the feature tls of pool-http",
             ),
             Self::Tls { target, .. } => write!(f, "TLS handshake with {target} failed"),
-            Self::Proxy { proxy, reason } => write!(f, "proxy {proxy}: {reason}"),
+            #[cfg(feature = "tls")]
+            Self::NoRoots(error) => write!(f, "{error}"),
+            Self::ProxyScheme { proxy, scheme } => write!(
+                f,
+                "proxy {proxy}: {scheme} is not spoken to proxies here; give an http:// URL, or a connector"
+            ),
+            Self::ProxyRefused { proxy, status } => {
+                write!(f, "proxy {proxy}: CONNECT was refused: {status}")
+            }
+            Self::Proxy { proxy, .. } => write!(f, "proxy {proxy}: CONNECT failed"),
             Self::Connector(error) => write!(f, "the connector failed: {error}"),
             Self::Handshake { target, .. } => write!(f, "{target} does not speak HTTP"),
         }
@@ -279,7 +305,13 @@ impl Error for HttpConnectError {
             Self::Tls { source, .. } => Some(source),
             Self::Connector(error) => error.source(),
             Self::Handshake { source, .. } => Some(&**source),
-            Self::Address(_) | Self::NoTls | Self::Proxy { .. } => None,
+            Self::Proxy { source, .. } => Some(source),
+            #[cfg(feature = "tls")]
+            Self::NoRoots(_) => None,
+            Self::Address(_)
+            | Self::NoTls
+            | Self::ProxyScheme { .. }
+            | Self::ProxyRefused { .. } => None,
         }
     }
 }
@@ -287,6 +319,13 @@ impl Error for HttpConnectError {
 impl From<AddressError> for HttpConnectError {
     fn from(error: AddressError) -> Self {
         Self::Address(error)
+    }
+}
+
+#[cfg(feature = "tls")]
+impl From<pool_tcp::NoRoots> for HttpConnectError {
+    fn from(error: pool_tcp::NoRoots) -> Self {
+        Self::NoRoots(error)
     }
 }
 
@@ -318,24 +357,12 @@ impl From<pool_tcp::UnixError> for HttpConnectError {
 pub enum ClientError {
     /// The pools cannot be built so.
     Pool(pool_core::BuildError),
-    /// The operating system has no certificates to trust.
-    NoRoots {
-        /// What was wrong with the first of them, if there is one.
-        cause: Option<String>,
-    },
 }
 
 impl fmt::Display for ClientError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Pool(error) => write!(f, "{error}"),
-            Self::NoRoots { cause } => {
-                f.write_str("the operating system has no certificates to trust")?;
-                if let Some(cause) = cause {
-                    write!(f, " ({cause})")?;
-                }
-                f.write_str("; give a rustls configuration to ClientBuilder::tls")
-            }
         }
     }
 }

@@ -110,7 +110,7 @@ impl Manager for HttpManager {
 
     /// A host that no certificate can name, a proxy that cannot be used, a certificate that is not accepted.
     fn is_permanent(&self, error: &HttpConnectError) -> bool {
-        dial::is_permanent(&self.origin, &self.settings, error)
+        dial::is_permanent(&self.origin, error)
     }
 }
 

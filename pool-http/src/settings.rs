@@ -37,7 +37,7 @@ pub(crate) struct Settings {
     pub(crate) max_streams: usize,
     pub(crate) http2_ping: Option<(Duration, Duration)>,
     #[cfg(feature = "tls")]
-    pub(crate) tls: Option<Arc<pool_tcp::rustls::ClientConfig>>,
+    pub(crate) trust: crate::tls::Trust,
     pub(crate) tune: Arc<dyn Fn(TcpManager) -> TcpManager + Send + Sync>,
     pub(crate) unix: Option<PathBuf>,
     pub(crate) connector: Option<DynConnector>,
@@ -59,7 +59,7 @@ impl Default for Settings {
             max_streams: 100,
             http2_ping: Some((Duration::from_secs(20), Duration::from_secs(10))),
             #[cfg(feature = "tls")]
-            tls: None,
+            trust: crate::tls::Trust::default(),
             tune: Arc::new(|tcp| tcp),
             unix: None,
             connector: None,

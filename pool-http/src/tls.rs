@@ -1,36 +1,43 @@
-//! TLS over streams that are no sockets of ours, and whom to trust by default.
+//! Whom to trust, TLS over streams that are no sockets of ours, and what cannot be mended by dialling again.
 
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use pool_tcp::rustls::pki_types::ServerName;
-use pool_tcp::rustls::{ClientConfig, RootCertStore};
+use pool_tcp::rustls::{self, ClientConfig};
+use pool_tcp::{AddressError, NoRoots};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use crate::error::ClientError;
+use crate::error::HttpConnectError;
 use crate::settings::Http2;
 
-/// Whom the operating system trusts.
-pub(crate) fn trusting_the_system() -> Result<ClientConfig, ClientError> {
-    let found = rustls_native_certs::load_native_certs();
-    let mut roots = RootCertStore::empty();
-    // One certificate that cannot be read is no reason not to trust the others.
-    let (added, _) = roots.add_parsable_certificates(found.certs);
-    if added == 0 {
-        let cause = found.errors.into_iter().next();
-        return Err(ClientError::NoRoots {
-            cause: cause.map(|error| error.to_string()),
-        });
+/// The caller's configuration, or that of the system, which is read when the first `https://` URL is dialled: whoever has
+/// none may need none.
+#[derive(Clone, Default)]
+pub(crate) struct Trust(OnceLock<Result<Arc<ClientConfig>, NoRoots>>);
+
+impl Trust {
+    pub(crate) fn given(config: ClientConfig) -> Self {
+        Self(OnceLock::from(Ok(Arc::new(config))))
     }
-    Ok(ClientConfig::builder()
-        .with_root_certificates(roots)
-        .with_no_client_auth())
+
+    /// Offers, from now on, the protocols that the client speaks.
+    pub(crate) fn offer(&mut self, http2: Http2) {
+        if let Some(Ok(config)) = self.0.get_mut() {
+            *config = offering(ClientConfig::clone(config), http2);
+        }
+    }
+
+    pub(crate) fn config(&self, http2: Http2) -> Result<Arc<ClientConfig>, NoRoots> {
+        let read = || pool_tcp::trusting_the_system().map(|config| offering(config, http2));
+        self.0.get_or_init(read).clone()
+    }
 }
 
-/// Offers the protocols that the client speaks (ALPN).
-pub(crate) fn offering(mut config: ClientConfig, http2: Http2) -> Arc<ClientConfig> {
+/// By ALPN (RFC 7301).
+fn offering(mut config: ClientConfig, http2: Http2) -> Arc<ClientConfig> {
     let (h2, http1) = (b"h2".to_vec(), b"http/1.1".to_vec());
     config.alpn_protocols = match http2 {
         Http2::Negotiated => vec![h2, http1],
@@ -40,12 +47,32 @@ pub(crate) fn offering(mut config: ClientConfig, http2: Http2) -> Arc<ClientConf
     Arc::new(config)
 }
 
+/// Of a host that a certificate can name.
 pub(crate) async fn handshake<S: AsyncRead + AsyncWrite + Unpin>(
     host: &str,
+    target: String,
     config: Arc<ClientConfig>,
     stream: S,
-) -> io::Result<TlsStream<S>> {
+) -> Result<TlsStream<S>, HttpConnectError> {
     let host = host.trim_start_matches('[').trim_end_matches(']');
-    let name = ServerName::try_from(host.to_owned()).map_err(io::Error::other)?;
-    TlsConnector::from(config).connect(name, stream).await
+    let name = ServerName::try_from(host.to_owned()).map_err(|_| AddressError::NoCertificate {
+        host: host.to_owned(),
+    })?;
+    let shaken = TlsConnector::from(config).connect(name, stream).await;
+    shaken.map_err(|source| HttpConnectError::Tls { target, source })
+}
+
+/// A certificate that is not accepted, or a peer without a common TLS version, cipher or protocol.
+pub(crate) fn is_permanent(error: &io::Error) -> bool {
+    let cause = error
+        .get_ref()
+        .and_then(|error| error.downcast_ref::<rustls::Error>());
+    matches!(
+        cause,
+        Some(
+            rustls::Error::InvalidCertificate(_)
+                | rustls::Error::PeerIncompatible(_)
+                | rustls::Error::AlertReceived(rustls::AlertDescription::NoApplicationProtocol)
+        )
+    )
 }

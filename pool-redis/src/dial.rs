@@ -54,7 +54,7 @@ impl Dialer {
                 if *insecure || tls_params.is_some() {
                     return Err(RedisConfigError::TlsByHand { target });
                 }
-                return Self::with_tls(info, crate::tls::trusting_the_system()?);
+                return Self::with_tls(info, Arc::new(pool_tcp::trusting_the_system()?));
             }
             #[cfg(not(feature = "tls"))]
             ConnectionAddr::TcpTls { .. } => return Err(RedisConfigError::NoTls { target }),

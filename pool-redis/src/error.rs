@@ -49,11 +49,9 @@ pub enum RedisConfigError {
         /// What redis-rs said.
         source: RedisError,
     },
-    /// The operating system has no certificates to trust.
-    NoRoots {
-        /// What was wrong with the first of them, if there is one.
-        cause: Option<String>,
-    },
+    /// The operating system has no certificates to trust; see [`RedisManager::with_tls`](crate::RedisManager::with_tls).
+    #[cfg(feature = "tls")]
+    NoRoots(pool_tcp::NoRoots),
     /// An address this platform has no sockets for.
     Unsupported {
         /// The address.
@@ -84,13 +82,8 @@ impl fmt::Display for RedisConfigError {
             ),
             #[cfg(feature = "cluster")]
             Self::Cluster { name, source } => write!(f, "{name}: {source}"),
-            Self::NoRoots { cause } => {
-                f.write_str("the operating system has no certificates to trust")?;
-                if let Some(cause) = cause {
-                    write!(f, " ({cause})")?;
-                }
-                f.write_str("; give a rustls configuration to RedisManager::with_tls")
-            }
+            #[cfg(feature = "tls")]
+            Self::NoRoots(error) => write!(f, "{error}"),
             Self::Unsupported { target } => {
                 write!(f, "{target}: there are no such sockets on this platform")
             }
@@ -105,13 +98,21 @@ impl Error for RedisConfigError {
             // Their messages are this one's.
             #[cfg(feature = "cluster")]
             Self::Cluster { .. } => None,
+            #[cfg(feature = "tls")]
+            Self::NoRoots(_) => None,
             Self::Address(_)
             | Self::NoTls { .. }
             | Self::TlsByHand { .. }
             | Self::NoSentinels { .. }
-            | Self::NoRoots { .. }
             | Self::Unsupported { .. } => None,
         }
+    }
+}
+
+#[cfg(feature = "tls")]
+impl From<pool_tcp::NoRoots> for RedisConfigError {
+    fn from(error: pool_tcp::NoRoots) -> Self {
+        Self::NoRoots(error)
     }
 }
 

@@ -83,8 +83,6 @@ mod pool;
 mod pooled;
 mod sentinel;
 mod shared;
-#[cfg(feature = "tls")]
-mod tls;
 mod traces;
 mod transaction;
 

@@ -64,6 +64,8 @@ mod dial;
 mod driver;
 mod error;
 mod probe;
+#[cfg(feature = "tls")]
+mod roots;
 mod stream;
 mod tcp;
 #[cfg(feature = "tls")]
@@ -77,6 +79,8 @@ pub use driver::{AnyProbe, Driver};
 pub use error::UnixError;
 pub use error::{AddressError, TcpError};
 pub use probe::{Liveness, OnReadable, SocketProbe};
+#[cfg(feature = "tls")]
+pub use roots::{NoRoots, trusting_the_system};
 pub use stream::{PoolStream, Socket};
 pub use tcp::{Keepalive, TcpConnection, TcpManager};
 #[cfg(feature = "tls")]
