@@ -5,7 +5,8 @@
 
 mod support;
 
-use std::future::pending;
+use std::future::{Future, pending, poll_fn};
+use std::task::Poll;
 use std::time::Duration;
 
 use pool_redis::{PooledConnection, RedisManager, RedisPool};
@@ -423,6 +424,32 @@ async fn whoever_gives_up_a_transaction_leaves_neither_its_keys_nor_its_queue() 
                     popped.map(Some)
                 });
                 tokio::time::timeout(short, endless).await.unwrap_err();
+            },
+        )
+        .await;
+    }
+}
+
+#[tokio::test]
+async fn whoever_goes_on_after_a_command_he_gave_up_still_costs_his_connection() {
+    let Some(homes) = Home::both() else {
+        return;
+    };
+    for home in &homes {
+        home.follows(
+            "a command given up, and another one",
+            Closed,
+            async |user| {
+                {
+                    let popped = command("BLPOP nothing 0.01");
+                    let mut popping = Box::pin(popped.query_async::<Value>(user));
+                    poll_fn(|cx| {
+                        assert!(popping.as_mut().poll(cx).is_pending());
+                        Poll::Ready(())
+                    })
+                    .await;
+                }
+                assert_eq!(ask::<String>(user, "PING").await.unwrap(), "PONG");
             },
         )
         .await;
