@@ -4,6 +4,7 @@
 
 mod support;
 
+use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
@@ -266,6 +267,60 @@ async fn a_dial_that_a_stopped_master_does_not_answer_goes_on_at_the_new_one() {
     eventually(|| set.has_left(old.port())).await;
     let new = set.server(set.master_by(0));
     assert_eq!(new.ask("GET key").text(), "value");
+}
+
+#[tokio::test]
+async fn a_dial_that_not_even_the_kernel_answers_goes_on_at_the_new_master() {
+    let Some(set) = SentinelSet::start() else {
+        return;
+    };
+    let manager = RedisManager::with_sentinels(sentinels(&set))
+        .handshake_timeout(None)
+        .tcp(|tcp| tcp.attempt_timeout(None));
+    let old = set.server(set.master_by(0));
+    old.stop();
+    // As many as the kernel takes in for a server that does not accept any: from then on it is silent.
+    let address = SocketAddr::from(([127, 0, 0, 1], old.port()));
+    let connect = || TcpStream::connect_timeout(&address, Duration::from_secs(1));
+    let _queue: Vec<_> = std::iter::repeat_with(connect)
+        .map_while(Result::ok)
+        .collect();
+    in_time(manager.connect()).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_sentinel_that_has_gone_for_good_upholds_nothing() {
+    let (Some(old), Some(new)) = (RedisServer::start(), RedisServer::start()) else {
+        return;
+    };
+    let sentinel = || Setup::default().sentinel().start();
+    let (Some(stays), Some(goes)) = (sentinel(), sentinel()) else {
+        return;
+    };
+    let watch =
+        |server: &RedisServer| format!("sentinel monitor {MASTER} 127.0.0.1 {} 1", server.port());
+    for sentinel in [&stays, &goes] {
+        sentinel.kill();
+        let epoch = format!("sentinel config-epoch {MASTER} 5");
+        sentinel.restart_with(&[&watch(&old), &epoch]);
+    }
+    let manager = RedisManager::sentinel(MASTER, [stays.url(), goes.url()]).unwrap();
+    let mut connection = manager.connect().await.unwrap();
+    assert_eq!(port(&mut connection).await, old.port());
+    // Both are listened to.
+    eventually(|| [&stays, &goes].iter().all(|it| it.sockets().len() == 1)).await;
+
+    // One is set up anew, and counts from zero; the other is no more.
+    goes.kill();
+    stays.kill();
+    stays.restart_with(&[&watch(&new)]);
+    let arrived = async {
+        while port(&mut manager.connect().await.unwrap()).await != new.port() {
+            tokio::task::yield_now().await;
+        }
+    };
+    in_time(arrived).await;
+    becomes(|| old.sockets(), vec![]).await;
 }
 
 #[tokio::test]
