@@ -14,6 +14,7 @@ use crate::client::Client;
 use crate::connector;
 use crate::error::{BoxError, ClientError};
 use crate::exchange::Shared;
+use crate::lessons::Lessons;
 use crate::manager::HttpManager;
 use crate::origin::Origin;
 use crate::proxy::Proxies;
@@ -410,8 +411,11 @@ impl ClientBuilder {
         settings.trust.offer(settings.http2);
         let settings = Arc::new(settings);
         let for_managers = Arc::clone(&settings);
-        let make =
-            move |origin: &Origin| HttpManager::new(origin.clone(), Arc::clone(&for_managers));
+        let lessons = Lessons::default();
+        let make = move |origin: &Origin| {
+            let lesson = for_managers.learns.then(|| lessons.of(origin));
+            HttpManager::new(origin.clone(), Arc::clone(&for_managers), lesson)
+        };
         let mut config = Config::default();
         config.idle_timeout = Some(Duration::from_secs(20));
         let pools = KeyedPool::builder(make).config(config);

@@ -43,7 +43,8 @@ use crate::response_body::ResponseBody;
 /// #         peer.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello").await.unwrap();
 /// #     }
 /// # });
-/// let client = Client::builder().build()?;
+/// // One connection for each origin is enough here.
+/// let client = Client::builder().pool(|pool| pool.max_size(1)).build()?;
 /// for turn in 0..2 {
 ///     let request = http::Request::get(format!("http://{address}/")).body(String::new())?;
 ///     let response = client.request(request).await?;

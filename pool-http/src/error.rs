@@ -36,6 +36,7 @@ struct Inner {
     /// What was asked for, without its query, which may hold secrets.
     target: String,
     source: Option<BoxError>,
+    fate: Fate,
 }
 
 /// What became of a request that failed.
@@ -95,8 +96,18 @@ impl RequestError {
                 kind,
                 target,
                 source: source.into(),
+                fate: match kind {
+                    ErrorKind::Invalid | ErrorKind::Connect | ErrorKind::Refused => Fate::NotSent,
+                    _ => Fate::Unknown,
+                },
             }),
         }
+    }
+
+    /// The same of a request of which more is known.
+    pub(crate) fn with_fate(mut self, fate: Fate) -> Self {
+        self.inner.fate = fate;
+        self
     }
 
     pub(crate) fn relative(uri: &Uri) -> Self {
@@ -139,13 +150,7 @@ impl RequestError {
     ///
     /// See [`RequestError`].
     pub fn fate(&self) -> Fate {
-        match self.inner.kind {
-            ErrorKind::Invalid | ErrorKind::Connect | ErrorKind::Refused => Fate::NotSent,
-            ErrorKind::Lost
-            | ErrorKind::TimedOut
-            | ErrorKind::RequestBody
-            | ErrorKind::ResponseBody => Fate::Unknown,
-        }
+        self.inner.fate
     }
 }
 
@@ -155,6 +160,7 @@ impl fmt::Display for RequestError {
             kind,
             target,
             source,
+            fate,
         } = &*self.inner;
         write!(f, "{target}: ")?;
         match (kind, source) {
@@ -172,6 +178,12 @@ impl fmt::Display for RequestError {
                 f.write_str("the response ended before it was complete")
             }
             (_, None) => f.write_str("failed"),
+        }?;
+        match (kind, fate) {
+            (ErrorKind::Connect | ErrorKind::Refused, Fate::Unknown) => {
+                f.write_str("; it was sent once before that, and may have run")
+            }
+            _ => Ok(()),
         }
     }
 }
@@ -180,6 +192,7 @@ impl fmt::Debug for RequestError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RequestError")
             .field("kind", &self.inner.kind)
+            .field("fate", &self.inner.fate)
             .field("target", &self.inner.target)
             .field("source", &self.inner.source)
             .finish()

@@ -16,7 +16,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::connection::{HttpConnection, Sender};
 use crate::dial;
-use crate::error::{ErrorKind, RequestError};
+use crate::error::{BoxError, ErrorKind, Fate, RequestError};
 use crate::keep_alive::KeepAlive;
 use crate::lease::{Lease, http1};
 use crate::manager::HttpManager;
@@ -32,6 +32,11 @@ const FALSE_STARTS: u32 = 10;
 
 /// How often a server may refuse a request, until that is an error.
 const REFUSALS: u32 = 3;
+
+/// How long a dial in the place of a used connection may take; as the pools' own by default.
+const DIAL: Duration = Duration::from_secs(10);
+
+const NO_RESPONSE: &str = "there was no response";
 
 /// How many origins are remembered to speak HTTP/1; it is no more than a hint.
 const MEMORY: usize = 1024;
@@ -76,25 +81,26 @@ impl Shared {
         let origin = Origin::by(&uri, via)?;
         #[expect(clippy::disallowed_methods, reason = "tokio's, which tests can pause")]
         let deadline = settings.request_timeout.map(|limit| Instant::now() + limit);
-        let exchange = self.attempts(&origin, Draft { uri, parts, body }, deadline);
-        let Some(limit) = settings.request_timeout else {
-            return exchange.await;
+        let target = target_of(&uri);
+        let mut fate = Fate::NotSent;
+        let exchange = self.attempts(&origin, Draft { uri, parts, body }, deadline, &mut fate);
+        let response = match settings.request_timeout.zip(deadline) {
+            None => exchange.await,
+            Some((limit, deadline)) => match timeout_at(deadline, exchange).await {
+                Ok(response) => response,
+                Err(_) => Err(RequestError::timed_out(NO_RESPONSE, limit, target)),
+            },
         };
-        match timeout_at(deadline.expect("it has a limit"), exchange).await {
-            Ok(response) => response,
-            Err(_) => Err(RequestError::timed_out(
-                "there was no response",
-                limit,
-                origin.to_string(),
-            )),
-        }
+        response.map_err(|error| error.with_fate(fate))
     }
 
+    /// Keeps in `fate` what has become of the request so far.
     async fn attempts(
         &self,
         origin: &Origin,
         mut draft: Draft,
         deadline: Option<Instant>,
+        fate: &mut Fate,
     ) -> Result<Response<ResponseBody>, RequestError> {
         let (mut false_starts, mut refusals, mut replays) = (0, 0, 0);
         let mut must_be_fresh = false;
@@ -114,14 +120,23 @@ impl Shared {
             let may_run_twice = replays == 0 && draft.may_run_twice(&self.settings);
             // Taken only where it can be of use: a copy of the headers costs as much as a short request.
             let is_worth_a_copy = is_http2 || (requests > 0 && may_run_twice);
-            let again = is_worth_a_copy.then(|| draft.again()).flatten();
+            let mut again = is_worth_a_copy.then(|| draft.again()).flatten();
             let method = draft.parts.method.clone();
             let uri = draft.uri.clone();
             let target = target_of(&uri);
 
+            let before = std::mem::replace(fate, Fate::Unknown);
             let sent = draft.into_request(origin, is_http2);
             let error = match self.send(&mut lease, sent).await {
                 Ok(Ok(response)) => {
+                    let is_stale = requests > 0 && may_run_twice && is_goodbye(&response);
+                    if let Some(same) = again.take_if(|_| is_stale && !is_http2) {
+                        lease.give_up();
+                        draft = same;
+                        replays += 1;
+                        must_be_fresh = true;
+                        continue;
+                    }
                     let served = lease.served(requests, replays + refusals);
                     let deadline = deadline.filter(|_| !is_upgrade(&method, response.status()));
                     let mut response = self.receive(response, lease, &method, target, deadline);
@@ -131,11 +146,7 @@ impl Shared {
                 Ok(Err(error)) => error,
                 Err(limit) => {
                     lease.give_up();
-                    return Err(RequestError::timed_out(
-                        "there was no response",
-                        limit,
-                        target,
-                    ));
+                    return Err(RequestError::timed_out(NO_RESPONSE, limit, target));
                 }
             };
             // Before it or, on HTTP/2, beside it, others have had answers.
@@ -146,6 +157,7 @@ impl Shared {
                 false => lease.give_up(),
             }
             if let Some(unsent) = message {
+                *fate = before;
                 false_starts += u32::from(is_http2 || !is_reused);
                 if false_starts > FALSE_STARTS {
                     return Err(RequestError::new(
@@ -157,7 +169,11 @@ impl Shared {
                 draft = Draft::unsent(unsent, uri, again);
                 continue;
             }
-            let kind = match (Loss::of(&error), again) {
+            let loss = Loss::of(&error);
+            if loss == Loss::Refused {
+                *fate = before;
+            }
+            let kind = match (loss, again) {
                 (Loss::Refused, Some(again)) if refusals < REFUSALS => {
                     draft = again;
                     refusals += 1;
@@ -245,10 +261,13 @@ impl Shared {
         guard.is_clean = false;
         // First, so that the origin never sees one more than it may.
         guard.driver.close().await;
-        let dialled = dial::connect(origin, &self.settings).await;
-        **guard = dialled.map_err(|error| {
-            RequestError::new(ErrorKind::Connect, origin.to_string(), Some(error.into()))
-        })?;
+        let failed = |error: BoxError| {
+            RequestError::new(ErrorKind::Connect, origin.to_string(), Some(error))
+        };
+        let dialled = timeout(DIAL, dial::connect(origin, &self.settings)).await;
+        let dialled =
+            dialled.map_err(|_| failed(format!("not connected within {DIAL:?}").into()))?;
+        **guard = dialled.map_err(|error| failed(error.into()))?;
         Ok(())
     }
 
@@ -315,6 +334,12 @@ fn heed(connection: &mut HttpConnection, headers: &HeaderMap, margin: Duration) 
 fn says_close(value: &HeaderValue) -> bool {
     let mut tokens = value.as_bytes().split(|&byte| byte == b',');
     tokens.any(|token| token.trim_ascii().eq_ignore_ascii_case(b"close"))
+}
+
+/// Whether the server has given up waiting, rather than read the request (RFC 9110 §15.5.9): on a connection that was
+/// idle the two may have crossed.
+fn is_goodbye(response: &Response<Incoming>) -> bool {
+    response.status() == StatusCode::REQUEST_TIMEOUT
 }
 
 /// Whether what follows the head is no longer HTTP.

@@ -10,6 +10,7 @@ mod exchange;
 mod http2;
 mod keep_alive;
 mod lease;
+mod lessons;
 mod manager;
 mod origin;
 mod proxy;

@@ -2,7 +2,6 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -13,12 +12,10 @@ use tokio::time::Instant;
 use crate::connection::{HttpConnection, Sender};
 use crate::dial;
 use crate::error::HttpConnectError;
+use crate::lessons::Lesson;
 use crate::origin::Origin;
 use crate::request_body::RequestBody;
 use crate::settings::Settings;
-
-/// Shorter than this is not worth keeping a connection for, and more likely a mistake than a lesson.
-const SHORTEST_LESSON: Duration = Duration::from_millis(100);
 
 /// Dials one origin. Made by the client; what an observer or a check of its pools is about.
 ///
@@ -37,37 +34,17 @@ const SHORTEST_LESSON: Duration = Duration::from_millis(100);
 pub struct HttpManager {
     origin: Origin,
     settings: Arc<Settings>,
-    /// The shortest time, in milliseconds, after which this origin has closed an idle connection; all ones: never.
-    closes_after: AtomicU64,
+    /// When this origin closes idle connections, if that is to be learned.
+    lesson: Option<Lesson>,
 }
 
 impl HttpManager {
-    pub(crate) fn new(origin: Origin, settings: Arc<Settings>) -> Self {
+    pub(crate) fn new(origin: Origin, settings: Arc<Settings>, lesson: Option<Lesson>) -> Self {
         Self {
             origin,
             settings,
-            closes_after: AtomicU64::new(u64::MAX),
+            lesson,
         }
-    }
-
-    /// The origin has closed a connection that was idle.
-    fn learn(&self, connection: &HttpConnection) {
-        let Some(idle_since) = connection.idle_since.filter(|_| self.settings.learns) else {
-            return;
-        };
-        let idle_for = idle_since.elapsed();
-        if idle_for >= SHORTEST_LESSON {
-            let millis = u64::try_from(idle_for.as_millis()).unwrap_or(u64::MAX);
-            self.closes_after.fetch_min(millis, Ordering::Relaxed);
-        }
-    }
-
-    /// For so long, and not longer, a connection of this origin lies idle without being closed.
-    fn learned(&self) -> Option<Duration> {
-        let closes_after = self.closes_after.load(Ordering::Relaxed);
-        let known = (closes_after != u64::MAX).then(|| Duration::from_millis(closes_after));
-        // The margin is meant for seconds; of less, a quarter is left.
-        known.map(|known| known.saturating_sub(self.settings.margin).max(known / 4))
     }
 }
 
@@ -85,18 +62,21 @@ impl Manager for HttpManager {
 
     fn poll_dropped(&self, connection: &mut HttpConnection, cx: &mut Context<'_>) -> Poll<Dropped> {
         let dropped = ready!(connection.driver.poll_dropped(cx));
-        self.learn(connection);
+        if let (Some(lesson), Some(idle_since)) = (&self.lesson, connection.idle_since) {
+            lesson.learn(idle_since.elapsed());
+        }
         Poll::Ready(dropped)
     }
 
     fn idle_limit(&self, connection: &HttpConnection) -> Option<Duration> {
-        let limits = [connection.idle_limit, self.learned()];
-        limits.into_iter().flatten().min()
+        let lesson = self.lesson.as_ref();
+        let learned = lesson.and_then(|lesson| lesson.limit(self.settings.margin));
+        [connection.idle_limit, learned].into_iter().flatten().min()
     }
 
     fn recycle(&self, connection: &mut HttpConnection) -> Recycle {
         let verdict = connection.verdict();
-        if verdict == Recycle::Keep && self.settings.learns {
+        if verdict == Recycle::Keep && self.lesson.is_some() {
             #[expect(clippy::disallowed_methods, reason = "tokio's, which tests can pause")]
             let now = Instant::now();
             connection.idle_since = Some(now);

@@ -6,6 +6,8 @@ use std::sync::Arc;
 
 use http::{HeaderMap, Method};
 
+use crate::request_body::BodyError;
+
 /// Says of a request that may have run, by its method and headers, whether it is sent once more.
 pub type Rule = Arc<dyn Fn(&Method, &HeaderMap) -> bool + Send + Sync>;
 
@@ -14,7 +16,8 @@ pub type Rule = Arc<dyn Fn(&Method, &HeaderMap) -> bool + Send + Sync>;
 /// What the connection hands back unsent is always sent on another one, and so is what an HTTP/2 server refuses as not
 /// processed (`REFUSED_STREAM`, or `GOAWAY` before it; RFC 9113 §8.7), if its body is in memory. Beyond that the server
 /// may have done it, and this rule decides. It is asked only if the connection had been used before, nothing of the
-/// response has come, and the body is in memory; the request goes out on a fresh connection then, and no third time.
+/// response has come, and the body is in memory; the request goes out on a fresh connection then, and no third time. A server of
+/// HTTP/1 that says `408 Request Timeout` on such a connection had given up waiting, and counts as gone.
 ///
 /// # Examples
 ///
@@ -95,7 +98,8 @@ pub(crate) enum Loss {
 
 impl Loss {
     pub(crate) fn of(error: &hyper::Error) -> Self {
-        if error.is_user() {
+        // Not all that hyper calls the user's: a task that has ended with its runtime is one of them.
+        if cause::<BodyError>(error).is_some() {
             return Self::Body;
         }
         // The second: no answer to a `PING`.

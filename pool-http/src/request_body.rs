@@ -1,6 +1,7 @@
 //! The body of a request, and whether it can be sent again.
 
 use std::any::Any;
+use std::error::Error;
 use std::fmt;
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -60,7 +61,7 @@ impl RequestBody {
         }
         let stream = body
             .map_frame(|frame| frame.map_data(|mut data| data.copy_to_bytes(data.remaining())))
-            .map_err(Into::into);
+            .map_err(|error| BodyError(error.into()).into());
         Self(Kind::Stream(stream.boxed_unsync()))
     }
 
@@ -80,6 +81,22 @@ impl RequestBody {
             Kind::Full(bytes) => Some(Self(Kind::Full(bytes.clone()))),
             Kind::Stream(_) => None,
         }
+    }
+}
+
+/// What the user's stream has failed with, by a type to tell it by.
+#[derive(Debug)]
+pub(crate) struct BodyError(BoxError);
+
+impl fmt::Display for BodyError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the stream failed")
+    }
+}
+
+impl Error for BodyError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        Some(&*self.0)
     }
 }
 

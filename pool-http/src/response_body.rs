@@ -5,6 +5,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
@@ -119,16 +120,27 @@ impl ResponseBody {
         if sleep.as_mut().poll(cx).is_pending() {
             return Poll::Pending;
         }
-        let target = self.target.clone();
         let is_all = self
             .deadline
             .is_some_and(|deadline| sleep.deadline() >= deadline);
-        Poll::Ready(match (is_all, self.settings.request_timeout, limit) {
-            (true, Some(limit), _) | (false, None, Some(limit)) | (false, Some(_), Some(limit)) => {
-                RequestError::timed_out("the response was not complete", limit, target)
-            }
-            _ => RequestError::new(ErrorKind::TimedOut, target, None),
-        })
+        let limit = match is_all {
+            true => self.settings.request_timeout,
+            false => limit,
+        };
+        Poll::Ready(self.timed_out(limit.expect("there is no deadline without it")))
+    }
+
+    fn timed_out(&self, limit: Duration) -> RequestError {
+        let target = self.target.clone();
+        RequestError::timed_out("the response was not complete", limit, target)
+    }
+
+    /// The limit of the whole request, if it is over. A body that is always there never has to wait for its next frame.
+    fn overrun(&self) -> Option<Duration> {
+        let deadline = self.deadline?;
+        #[expect(clippy::disallowed_methods, reason = "tokio's, which tests can pause")]
+        let now = Instant::now();
+        self.settings.request_timeout.filter(|_| now >= deadline)
     }
 }
 
@@ -146,6 +158,11 @@ impl Body for ResponseBody {
         };
         match Pin::new(incoming).poll_frame(cx) {
             Poll::Ready(Some(Ok(frame))) => {
+                if let Some(limit) = this.overrun() {
+                    this.incoming = None;
+                    let error = this.timed_out(limit);
+                    return Poll::Ready(Some(Err(this.fail(error))));
+                }
                 this.sleep = None;
                 if this.is_end_stream() {
                     this.finish();

@@ -1,0 +1,15 @@
+//! What the tests share: a server that does as a script says and counts what it saw, the kernel's own word about sockets,
+//! and waiting without guessing how fast the machine is.
+
+#![allow(dead_code, reason = "each test file uses a part")]
+#![allow(unused_imports, reason = "each test file uses a part")]
+
+pub(crate) mod ask;
+pub(crate) mod log;
+pub(crate) mod server;
+#[cfg(target_os = "linux")]
+pub(crate) mod sockets;
+pub(crate) mod wait;
+
+pub(crate) use self::server::{Heard, OK, Peer, Server};
+pub(crate) use self::wait::{LIMIT, arrives, becomes, eventually, in_time};
