@@ -94,6 +94,5 @@ async fn a_thousand_who_leave_at_any_time_leave_nothing() {
     in_time(futures::future::join_all(tasks)).await;
     becomes(|| client.pool().status().in_use, 0).await;
     assert_eq!(get(&client, &server).await.unwrap().1, "hello");
-    becomes(|| server.open(), idle(&client)).await;
-    eventually(|| size(&client) == idle(&client)).await;
+    eventually(|| server.open() == idle(&client) && size(&client) == idle(&client)).await;
 }

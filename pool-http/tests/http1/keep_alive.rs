@@ -7,7 +7,7 @@ use pool_http::Client;
 
 use crate::support::ask::{builder, client, get, idle, size};
 use crate::support::log::Closings;
-use crate::support::{OK, Server, becomes};
+use crate::support::{OK, Server, becomes, eventually};
 
 fn saying(hint: &str) -> Server {
     Server::answering(format!(
@@ -50,7 +50,7 @@ async fn connections(client: &Client, server: &Server) -> usize {
         get(client, server).await.unwrap();
         becomes(|| client.pool().status().in_use, 0).await;
     }
-    becomes(|| server.open(), idle(client)).await;
+    eventually(|| server.open() == idle(client)).await;
     server.accepted()
 }
 
@@ -97,7 +97,7 @@ async fn an_origin_that_was_seen_to_close_is_forestalled() {
     let server = Server::start(|mut peer| async move {
         while peer.request().await.is_some() {
             peer.send(OK).await;
-            if !peer.hears_within(Duration::from_millis(600)).await {
+            if !peer.hears_within(Duration::from_secs(2)).await {
                 break;
             }
         }

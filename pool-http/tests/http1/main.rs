@@ -2,6 +2,7 @@
 
 mod cancelled;
 mod churn;
+mod closure;
 mod full;
 mod keep_alive;
 #[cfg(target_os = "linux")]
