@@ -26,7 +26,7 @@ use tokio::task::JoinSet;
 use redis_server::RedisServer;
 use rivals::{Bare, Source};
 
-const ROUNDS: usize = 151;
+const ROUNDS: usize = 101;
 const KEY: &str = "key";
 const VALUE: &str = "a value of some thirty characters";
 
@@ -45,13 +45,13 @@ const CROWDS: [Crowd; 2] = [
         name: "one user",
         users: 1,
         connections: 1,
-        commands: 160,
+        commands: 400,
     },
     Crowd {
         name: "64 users on 8 connections",
         users: 64,
         connections: 8,
-        commands: 1280,
+        commands: 1600,
     },
 ];
 
