@@ -307,8 +307,10 @@ impl RedisManager {
                 let mut post = route.locate().await?;
                 loop {
                     let dialled = async {
-                        let (stream, _probe) = post.dial(protocol).await?;
-                        self.opening.subscriber(post.target(), stream).await
+                        let (stream, probe) = post.dial(protocol).await?;
+                        let pubsub = self.opening.subscriber(post.target(), stream).await?;
+                        post.tie(probe, None)?;
+                        Ok(pubsub)
                     };
                     match post.unless_it_moves(dialled).await {
                         Err(error) => post = post.next(error).await?,
@@ -353,10 +355,12 @@ impl Manager for RedisManager {
                 loop {
                     let dialled = async {
                         let (stream, probe) = post.dial(protocol).await?;
+                        let tied = probe.clone();
                         let mut connection =
                             self.opening.open(post.target(), stream, probe).await?;
                         let verified = post.verify(&mut connection);
                         self.opening.in_time(post.target(), verified).await?;
+                        post.tie(tied, Some(connection.capacity().clone()))?;
                         Ok(connection)
                     };
                     match post.unless_it_moves(dialled).await {

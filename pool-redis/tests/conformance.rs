@@ -9,7 +9,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use pool_core::testkit::conformance::{Rule, Server, Subject};
 use pool_redis::{RedisConnection, RedisManager};
+use redis::aio::ConnectionLike;
 use redis::{RedisError, RedisResult};
+use support::sentinel::MASTER;
 use support::{RedisServer, Setup};
 
 /// What the check has to know of a `redis-server`.
@@ -42,7 +44,7 @@ fn question() -> u64 {
 }
 
 /// Asks, and knows the answer.
-async fn ask(connection: &mut RedisConnection) -> RedisResult<()> {
+async fn ask(connection: &mut impl ConnectionLike) -> RedisResult<()> {
     let question = question();
     let answer: u64 = redis::cmd("ECHO")
         .arg(question)
@@ -98,6 +100,49 @@ async fn connections_that_are_reset_each_time_keep_every_rule_that_can_be_asked(
     let url = format!("redis://app:pass@127.0.0.1:{}/3", server.port());
     let manager = RedisManager::new(url).unwrap().strict(true);
     keeps_every_rule(server, manager).await;
+}
+
+#[tokio::test]
+async fn connections_that_a_sentinel_was_asked_for_keep_every_rule_that_can_be_asked() {
+    let Some(server) = RedisServer::start() else {
+        return;
+    };
+    let watch = format!("sentinel monitor {MASTER} 127.0.0.1 {} 1", server.port());
+    let Some(sentinel) = Setup::default().sentinel().line(watch).start() else {
+        return;
+    };
+    let manager = RedisManager::sentinel(MASTER, [sentinel.url()]).unwrap();
+    keeps_every_rule(server, manager).await;
+}
+
+/// The sockets are redis-rs's, so that what the kernel knows is known only once its tasks have run.
+#[cfg(feature = "cluster")]
+#[tokio::test]
+async fn connections_to_a_cluster_keep_every_rule_that_can_be_asked_but_that_they_are_not_exact() {
+    use pool_redis::{RedisClusterConnection, RedisClusterManager};
+
+    let setup = Setup::default().line("cluster-enabled yes");
+    let Some(server) = setup.start() else {
+        return;
+    };
+    server.command("CLUSTER ADDSLOTSRANGE 0 16383");
+    support::arrives(|| {
+        let info = server.ask("CLUSTER INFO");
+        info.text().contains("cluster_state:ok")
+    });
+    let manager = RedisClusterManager::new([server.url()]).unwrap();
+    let report = Subject::new(move || manager.clone(), Real(Arc::new(server)))
+        .use_once(async |connection: &mut RedisClusterConnection| ask(connection).await)
+        .abandon(async |connection: &mut RedisClusterConnection| {
+            let asked = tokio::time::timeout(std::time::Duration::ZERO, ask(connection));
+            asked.await.unwrap_or(Ok(()))
+        })
+        .check()
+        .await;
+    report.assert();
+    let not_asked: Vec<_> = report.not_asked().collect();
+    let inexact = [Rule::KernelIsAsked, Rule::UnaskedBytesAreNoticed];
+    assert_eq!(not_asked, inexact, "{report}");
 }
 
 #[cfg(feature = "tls")]

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::task::Poll;
 use std::time::Duration;
 
+use pool_core::Capacity;
 use redis::ProtocolVersion;
 use tokio::time::timeout;
 
@@ -149,16 +150,23 @@ impl Post<'_> {
         self.dialer.target()
     }
 
-    /// A stream that goes down when the master moves.
     pub(crate) async fn dial(
         &self,
         protocol: ProtocolVersion,
     ) -> Result<(Box<dyn Stream>, Probe), RedisConnectError> {
         let (stream, probe) = self.dialer.dial(protocol).await?;
-        let tied = self.route.sight.tie(&self.node, probe.clone());
-        tied.map_err(|master| self.moved(&master))?;
         let anchored = Anchored::new(stream, Arc::clone(&self.follower));
         Ok((Box::new(anchored), probe))
+    }
+
+    /// From now on the socket goes down when the master moves.
+    pub(crate) fn tie(
+        &self,
+        probe: Probe,
+        capacity: Option<Capacity>,
+    ) -> Result<(), RedisConnectError> {
+        let tied = self.route.sight.tie(&self.node, probe, capacity);
+        tied.map_err(|master| self.moved(&master))
     }
 
     /// Asks the server itself whether it is what the sentinels take it for.

@@ -6,6 +6,7 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use pool_core::Capacity;
 use tokio::sync::watch;
 
 use crate::driver::Probe;
@@ -38,11 +39,12 @@ struct State {
     ties: Vec<Tie>,
 }
 
-/// A socket, and the server it goes to.
+/// A socket, the server it goes to, and whom to tell that nobody is to have it any more.
 #[derive(Debug)]
 struct Tie {
     node: Node,
     probe: Probe,
+    capacity: Option<Capacity>,
 }
 
 impl Sight {
@@ -65,9 +67,10 @@ impl Sight {
     pub(crate) fn hear(&self, sentinel: usize, answer: Answer) -> Node {
         let mut state = self.lock();
         let believed = state.weigh(sentinel, answer);
-        // Under the lock, so that nobody ties a socket to the old master between the two.
-        state.cut(|tie| !self.role.may_be_at(&tie.node, &believed));
+        // Whoever has the lock next is not tied to the old master any more.
+        let cut = state.take(|tie| !self.role.may_be_at(&tie.node, &believed));
         drop(state);
+        cut.into_iter().for_each(Tie::cut);
         self.master.send_if_modified(|master| {
             // Looked up here: another may have had the lock between.
             let latest = self.lock().believed.as_ref().map(|it| it.master.clone());
@@ -81,22 +84,29 @@ impl Sight {
         self.lock().opinions[sentinel] = None;
     }
 
-    /// From now on the socket goes down when the master moves and `node` is not what it was dialled for any more.
+    /// From now on the socket goes down when the master moves and `node` is not what it was dialled for any more; and its
+    /// `capacity` with it, before anybody else is let in.
     ///
     /// # Errors
     ///
     /// The master, if that has happened already.
-    pub(crate) fn tie(&self, node: &Node, probe: Probe) -> Result<(), Node> {
+    pub(crate) fn tie(
+        &self,
+        node: &Node,
+        probe: Probe,
+        capacity: Option<Capacity>,
+    ) -> Result<(), Node> {
         let mut state = self.lock();
         if let Some(believed) = &state.believed
             && !self.role.may_be_at(node, &believed.master)
         {
             return Err(believed.master.clone());
         }
-        state.cut(|tie| tie.probe.is_closed());
+        state.take(|tie| tie.probe.is_closed());
         state.ties.push(Tie {
             node: node.clone(),
             probe,
+            capacity,
         });
         Ok(())
     }
@@ -133,15 +143,18 @@ impl State {
         }
     }
 
-    /// Shuts these sockets down and forgets them.
-    fn cut(&mut self, which: impl Fn(&Tie) -> bool) {
-        self.ties.retain(|tie| {
-            let is_cut = which(tie);
-            if is_cut {
-                tie.probe.shutdown_now();
-            }
-            !is_cut
-        });
+    /// Forgets these sockets.
+    fn take(&mut self, which: impl Fn(&Tie) -> bool) -> Vec<Tie> {
+        self.ties.extract_if(.., |tie| which(tie)).collect()
+    }
+}
+
+impl Tie {
+    fn cut(self) {
+        if let Some(capacity) = self.capacity {
+            capacity.drain();
+        }
+        self.probe.shutdown_now();
     }
 }
 
@@ -219,15 +232,19 @@ mod tests {
         let sight = Sight::new(1, Role::Master);
         sight.hear(0, answer(1, 1));
         let (old, old_probe, _old_peer) = socket().await;
-        sight.tie(&node(1), old_probe).unwrap();
+        let capacity = Capacity::new(7);
+        sight
+            .tie(&node(1), old_probe, Some(capacity.clone()))
+            .unwrap();
         let late = socket().await;
 
         sight.hear(0, answer(2, 2));
         assert_eq!(old.liveness(), pool_tcp::Liveness::Dropped);
-        assert_eq!(sight.tie(&node(1), late.1), Err(node(2)));
+        assert!(capacity.is_draining());
+        assert_eq!(sight.tie(&node(1), late.1, None), Err(node(2)));
 
         let (new, new_probe, _new_peer) = socket().await;
-        sight.tie(&node(2), new_probe).unwrap();
+        sight.tie(&node(2), new_probe, None).unwrap();
         sight.hear(0, answer(2, 2));
         assert_eq!(new.liveness(), pool_tcp::Liveness::Alive);
     }
@@ -237,8 +254,8 @@ mod tests {
         let sight = Sight::new(1, Role::Replica);
         sight.hear(0, answer(1, 1));
         let (two, three) = (socket().await, socket().await);
-        sight.tie(&node(2), two.1).unwrap();
-        sight.tie(&node(3), three.1).unwrap();
+        sight.tie(&node(2), two.1, None).unwrap();
+        sight.tie(&node(3), three.1, None).unwrap();
         sight.hear(0, answer(2, 2));
         assert_eq!(two.0.liveness(), pool_tcp::Liveness::Dropped);
         assert_eq!(three.0.liveness(), pool_tcp::Liveness::Alive);
@@ -249,7 +266,7 @@ mod tests {
         let sight = Sight::new(1, Role::Master);
         for _ in 0..5 {
             let (stream, probe, _peer) = socket().await;
-            sight.tie(&node(1), probe).unwrap();
+            sight.tie(&node(1), probe, None).unwrap();
             drop(stream);
         }
         assert_eq!(sight.lock().ties.len(), 1);
