@@ -397,7 +397,7 @@ impl ClientBuilder {
     ///
     /// # Errors
     ///
-    /// Outside a runtime, or if the limits of the pools contradict each other.
+    /// Outside a runtime, if the limits of the pools contradict each other, or if the URL of a proxy is none.
     ///
     /// # Examples
     ///
@@ -409,6 +409,9 @@ impl ClientBuilder {
         let settings = self.settings;
         #[cfg(feature = "tls")]
         settings.trust.offer(settings.http2);
+        if let Some(url) = settings.proxies.wrong() {
+            return Err(ClientError::Proxy(url.to_owned()));
+        }
         let settings = Arc::new(settings);
         let for_managers = Arc::clone(&settings);
         let lessons = Lessons::default();

@@ -9,9 +9,13 @@ use http::Version;
 use hyper::client::conn::{http1, http2};
 use pool_core::{Capacity, Recycle};
 use pool_tcp::Driver;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 
 use crate::request_body::RequestBody;
+
+/// How long, and how often, hyper is left alone with what came in unasked.
+const WAIT: Duration = Duration::from_millis(1);
+const MOST_WAITS: u32 = 20;
 
 /// A connection to an origin.
 ///
@@ -101,6 +105,24 @@ impl HttpConnection {
             Sender::Http2(sender) => sender.is_closed(),
         };
         is_closed || self.driver.is_dropped()
+    }
+
+    /// Waits until hyper has read what came in unasked, and answers whether the connection is as good as before.
+    ///
+    /// Without TLS nothing may come in, and the pool has looked. With it a session ticket may, but a goodbye and a
+    /// response to nothing look just the same until they are read, and such a response would answer the next request.
+    pub(crate) async fn is_quiet(&self) -> bool {
+        if !self.driver.has_unread() {
+            return true;
+        }
+        for _ in 0..MOST_WAITS {
+            // Not by yielding alone: hyper's task may wait for another thread, which does something else.
+            sleep(WAIT).await;
+            if !self.driver.has_unread() {
+                return !self.is_dropped();
+            }
+        }
+        false
     }
 
     pub(crate) fn verdict(&self) -> Recycle {

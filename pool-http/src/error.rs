@@ -370,12 +370,18 @@ impl From<pool_tcp::UnixError> for HttpConnectError {
 pub enum ClientError {
     /// The pools cannot be built so.
     Pool(pool_core::BuildError),
+    /// What was given to [`Proxies::all`](crate::Proxies::all) is no URL of a proxy.
+    Proxy(String),
 }
 
 impl fmt::Display for ClientError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Pool(error) => write!(f, "{error}"),
+            Self::Proxy(url) => write!(
+                f,
+                "{url:?} is no URL of a proxy; write http://proxy.internal:3128, or take Proxies::none"
+            ),
         }
     }
 }

@@ -10,7 +10,7 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
 use hyper::body::Incoming;
 use hyper::client::conn::TrySendError;
-use pool_core::{KeyedPool, Leased};
+use pool_core::{KeyedPool, Leased, OwnedPooled};
 use tokio::runtime::Handle;
 use tokio::time::{Instant, timeout, timeout_at};
 
@@ -30,7 +30,7 @@ use crate::settings::{Http2, Settings};
 /// How many new connections in a row may end before they take a request, until that is an error.
 const FALSE_STARTS: u32 = 10;
 
-/// How often a server may refuse a request, until that is an error.
+/// How often a server may refuse a request on a connection that stays, until that is an error.
 const REFUSALS: u32 = 3;
 
 /// How long a dial in the place of a used connection may take; as the pools' own by default.
@@ -152,7 +152,8 @@ impl Shared {
             // Before it or, on HTTP/2, beside it, others have had answers.
             let is_reused = lease.connection().requests.load(Ordering::Relaxed) > 1;
             let TrySendErrorParts { message, error } = error.into();
-            match message.is_none() && is_http2 && replay::is_of_one_stream(&error) {
+            let is_of_one_stream = message.is_none() && replay::is_of_one_stream(&error);
+            match is_of_one_stream {
                 true => drop(lease),
                 false => lease.give_up(),
             }
@@ -173,8 +174,13 @@ impl Shared {
             if loss == Loss::Refused {
                 *fate = before;
             }
+            // One that goes away need not be the same as the next.
+            let most_refusals = match is_of_one_stream {
+                true => REFUSALS,
+                false => FALSE_STARTS,
+            };
             let kind = match (loss, again) {
-                (Loss::Refused, Some(again)) if refusals < REFUSALS => {
+                (Loss::Refused, Some(again)) if refusals < most_refusals => {
                     draft = again;
                     refusals += 1;
                     continue;
@@ -213,7 +219,8 @@ impl Shared {
             }
             let guard = self.pool.checkout_owned(origin).await.map_err(failed)?;
             match guard.sender {
-                Sender::Http1(_) => return Ok(Lease::Own(guard)),
+                Sender::Http1(_) if guard.is_quiet().await => return Ok(Lease::Own(guard)),
+                Sender::Http1(_) => OwnedPooled::discard(guard),
                 // The server has changed its mind.
                 Sender::Http2(_) => drop(self.http1_lock().remove(origin)),
             }

@@ -23,6 +23,8 @@ use crate::origin::default_port;
 pub struct Proxies {
     matcher: Arc<Matcher>,
     all: String,
+    /// What was given is no URL of a proxy: nothing may go out, as it would go by none.
+    is_wrong: bool,
 }
 
 impl Proxies {
@@ -41,6 +43,7 @@ impl Proxies {
         Self {
             matcher: Arc::new(Matcher::from_env()),
             all: String::new(),
+            is_wrong: false,
         }
     }
 
@@ -55,10 +58,14 @@ impl Proxies {
     /// ```
     #[must_use]
     pub fn none() -> Self {
-        Self::all("")
+        Self {
+            is_wrong: false,
+            ..Self::all("")
+        }
     }
 
-    /// Everything goes by the proxy at this URL, which may have a user and a password.
+    /// Everything goes by the proxy at this URL, which may have a user and a password. If it is none,
+    /// [`ClientBuilder::build`](crate::ClientBuilder::build) says so.
     ///
     /// # Examples
     ///
@@ -70,8 +77,11 @@ impl Proxies {
     /// ```
     #[must_use]
     pub fn all(url: &str) -> Self {
+        let matcher = Matcher::builder().all(url).build();
+        let somewhere = Uri::from_static("http://host/");
         Self {
-            matcher: Arc::new(Matcher::builder().all(url).build()),
+            is_wrong: matcher.intercept(&somewhere).is_none(),
+            matcher: Arc::new(matcher),
             all: url.to_owned(),
         }
     }
@@ -87,6 +97,12 @@ impl Proxies {
         let matcher = Matcher::builder().all(self.all.as_str()).no(hosts).build();
         self.matcher = Arc::new(matcher);
         self
+    }
+
+    /// What was given, if nothing can go by it; without a password, if it has one.
+    pub(crate) fn wrong(&self) -> Option<&str> {
+        let given = self.all.rsplit('@').next();
+        given.filter(|_| self.is_wrong)
     }
 
     /// The way to `uri`.

@@ -161,6 +161,24 @@ impl Driver {
             }
     }
 
+    /// Whether bytes lie in the socket that the task has not read; whatever they mean, it has not looked at them yet.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use pool_tcp::Driver;
+    ///
+    /// # tokio::runtime::Runtime::new().unwrap().block_on(async {
+    /// // What cannot be probed has none that anybody could know of.
+    /// assert!(!Driver::spawn_unprobed(std::future::pending()).has_unread());
+    /// # });
+    /// ```
+    #[inline]
+    pub fn has_unread(&self) -> bool {
+        let liveness = self.probe.as_ref().map(|probe| probe.0.liveness());
+        liveness == Some(Liveness::Readable)
+    }
+
     /// Waits until the connection is of no more use, as [`SocketProbe::poll_dropped`].
     ///
     /// # Cancellation

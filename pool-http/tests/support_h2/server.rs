@@ -95,6 +95,7 @@ impl Recipe {
         server.tasks.lock().unwrap().spawn(async move {
             loop {
                 let (socket, _) = listener.accept().await.unwrap();
+                socket.set_nodelay(true).unwrap();
                 let recipe = Arc::clone(&recipe);
                 let counted = Counted::new(&counts);
                 let goodbye = goodbye.subscribe();
