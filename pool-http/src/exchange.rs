@@ -1,6 +1,7 @@
 //! One request, from a connection to the head of its response, as often as it may be sent.
 
 use std::collections::HashSet;
+use std::pin::pin;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
@@ -20,7 +21,7 @@ use crate::error::{BoxError, ErrorKind, Fate, RequestError};
 use crate::keep_alive::KeepAlive;
 use crate::lease::{Lease, http1};
 use crate::manager::HttpManager;
-use crate::origin::{Origin, default_port};
+use crate::origin::{Origin, authority_of, target_of};
 use crate::proxy::Via;
 use crate::replay::{self, Loss};
 use crate::request_body::RequestBody;
@@ -81,15 +82,23 @@ impl Shared {
         let origin = Origin::by(&uri, via)?;
         #[expect(clippy::disallowed_methods, reason = "tokio's, which tests can pause")]
         let deadline = settings.request_timeout.map(|limit| Instant::now() + limit);
-        let target = target_of(&uri);
+        let asked = uri.clone();
         let mut fate = Fate::NotSent;
-        let exchange = self.attempts(&origin, Draft { uri, parts, body }, deadline, &mut fate);
-        let response = match settings.request_timeout.zip(deadline) {
-            None => exchange.await,
-            Some((limit, deadline)) => match timeout_at(deadline, exchange).await {
-                Ok(response) => response,
-                Err(_) => Err(RequestError::timed_out(NO_RESPONSE, limit, target)),
-            },
+        let response = {
+            // Pinned here, so that it is not moved about: it is large.
+            let draft = Draft { uri, parts, body };
+            let exchange = pin!(self.attempts(&origin, draft, deadline, &mut fate));
+            match settings.request_timeout.zip(deadline) {
+                None => exchange.await,
+                Some((limit, deadline)) => match timeout_at(deadline, exchange).await {
+                    Ok(response) => response,
+                    Err(_) => Err(RequestError::timed_out(
+                        NO_RESPONSE,
+                        limit,
+                        target_of(&asked),
+                    )),
+                },
+            }
         };
         response.map_err(|error| error.with_fate(fate))
     }
@@ -107,7 +116,8 @@ impl Shared {
         loop {
             let mut lease = self.lease(origin).await?;
             if must_be_fresh {
-                self.renew(&mut lease, origin).await?;
+                // Rare, and dialling is a large future: every request would carry the room for it.
+                Box::pin(self.renew(&mut lease, origin)).await?;
                 if lease.is_misplaced() {
                     // The server has chosen HTTP/2 this time: it goes home, and a place on it is taken.
                     self.http1_lock().remove(origin);
@@ -123,7 +133,6 @@ impl Shared {
             let mut again = is_worth_a_copy.then(|| draft.again()).flatten();
             let method = draft.parts.method.clone();
             let uri = draft.uri.clone();
-            let target = target_of(&uri);
 
             let before = std::mem::replace(fate, Fate::Unknown);
             let sent = draft.into_request(origin, is_http2);
@@ -139,14 +148,14 @@ impl Shared {
                     }
                     let served = lease.served(requests, replays + refusals);
                     let deadline = deadline.filter(|_| !is_upgrade(&method, response.status()));
-                    let mut response = self.receive(response, lease, &method, target, deadline);
+                    let mut response = self.receive(response, lease, &method, uri, deadline);
                     response.extensions_mut().insert(served);
                     return Ok(response);
                 }
                 Ok(Err(error)) => error,
                 Err(limit) => {
                     lease.give_up();
-                    return Err(RequestError::timed_out(NO_RESPONSE, limit, target));
+                    return Err(RequestError::timed_out(NO_RESPONSE, limit, target_of(&uri)));
                 }
             };
             // Before it or, on HTTP/2, beside it, others have had answers.
@@ -163,7 +172,7 @@ impl Shared {
                 if false_starts > FALSE_STARTS {
                     return Err(RequestError::new(
                         ErrorKind::Connect,
-                        target,
+                        target_of(&uri),
                         Some(error.into()),
                     ));
                 }
@@ -197,7 +206,7 @@ impl Shared {
                 (Loss::Body, _) => ErrorKind::RequestBody,
                 (Loss::Lost | Loss::Other, _) => ErrorKind::Lost,
             };
-            return Err(RequestError::new(kind, target, Some(error.into())));
+            return Err(RequestError::new(kind, target_of(&uri), Some(error.into())));
         }
     }
 
@@ -302,7 +311,7 @@ impl Shared {
         response: Response<Incoming>,
         mut lease: Lease,
         method: &Method,
-        target: String,
+        uri: Uri,
         deadline: Option<Instant>,
     ) -> Response<ResponseBody> {
         if let Lease::Own(guard) = &mut lease {
@@ -313,9 +322,9 @@ impl Shared {
             && let Lease::Own(_) = lease
         {
             lease.release();
-            return response.map(|incoming| ResponseBody::without(incoming, settings, target));
+            return response.map(|incoming| ResponseBody::without(incoming, settings, uri));
         }
-        response.map(|incoming| ResponseBody::new(incoming, lease, settings, target, deadline))
+        response.map(|incoming| ResponseBody::new(incoming, lease, settings, uri, deadline))
     }
 }
 
@@ -352,26 +361,6 @@ fn is_goodbye(response: &Response<Incoming>) -> bool {
 /// Whether what follows the head is no longer HTTP.
 fn is_upgrade(method: &Method, status: StatusCode) -> bool {
     status == StatusCode::SWITCHING_PROTOCOLS || (method == Method::CONNECT && status.is_success())
-}
-
-/// The URL without what may be secret in it.
-fn target_of(uri: &Uri) -> String {
-    format!(
-        "{}://{}{}",
-        uri.scheme_str().unwrap_or_default(),
-        authority_of(uri),
-        uri.path()
-    )
-}
-
-/// `host`, and the port if it is not the usual one (RFC 9110 §7.2).
-fn authority_of(uri: &Uri) -> String {
-    let host = uri.host().unwrap_or_default();
-    let is_tls = uri.scheme_str() == Some("https");
-    match uri.port_u16() {
-        Some(port) if port != default_port(is_tls) => format!("{host}:{port}"),
-        _ => host.to_owned(),
-    }
 }
 
 impl Draft {

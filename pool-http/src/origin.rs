@@ -88,6 +88,26 @@ pub(crate) fn default_port(is_tls: bool) -> u16 {
     }
 }
 
+/// The URL without what may be secret in it.
+pub(crate) fn target_of(uri: &Uri) -> String {
+    format!(
+        "{}://{}{}",
+        uri.scheme_str().unwrap_or_default(),
+        authority_of(uri),
+        uri.path()
+    )
+}
+
+/// `host`, and the port if it is not the usual one (RFC 9110 §7.2).
+pub(crate) fn authority_of(uri: &Uri) -> String {
+    let host = uri.host().unwrap_or_default();
+    let is_tls = uri.scheme_str() == Some("https");
+    match uri.port_u16() {
+        Some(port) if port != default_port(is_tls) => format!("{host}:{port}"),
+        _ => host.to_owned(),
+    }
+}
+
 impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let scheme = if self.is_tls { "https" } else { "http" };

@@ -8,6 +8,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::Uri;
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
@@ -15,6 +16,7 @@ use tokio::time::{Instant, Sleep, timeout};
 
 use crate::error::{ErrorKind, RequestError};
 use crate::lease::Lease;
+use crate::origin::target_of;
 use crate::settings::Settings;
 
 /// The body of a response. It has the connection until it is read to its end.
@@ -44,7 +46,8 @@ pub struct ResponseBody {
     /// Gone when the body is over.
     lease: Option<Lease>,
     settings: Arc<Settings>,
-    target: String,
+    /// What was asked for.
+    uri: Uri,
     /// The end of the whole request.
     deadline: Option<Instant>,
     /// From the first time that the next frame is not there.
@@ -56,14 +59,14 @@ impl ResponseBody {
         incoming: Incoming,
         lease: Lease,
         settings: Arc<Settings>,
-        target: String,
+        uri: Uri,
         deadline: Option<Instant>,
     ) -> Self {
         let mut body = Self {
             incoming: Some(incoming),
             lease: Some(lease),
             settings,
-            target,
+            uri,
             deadline,
             sleep: None,
         };
@@ -74,12 +77,12 @@ impl ResponseBody {
     }
 
     /// Of a connection that is not of the pool any more.
-    pub(crate) fn without(incoming: Incoming, settings: Arc<Settings>, target: String) -> Self {
+    pub(crate) fn without(incoming: Incoming, settings: Arc<Settings>, uri: Uri) -> Self {
         Self {
             incoming: Some(incoming),
             lease: None,
             settings,
-            target,
+            uri,
             deadline: None,
             sleep: None,
         }
@@ -131,7 +134,7 @@ impl ResponseBody {
     }
 
     fn timed_out(&self, limit: Duration) -> RequestError {
-        let target = self.target.clone();
+        let target = target_of(&self.uri);
         RequestError::timed_out("the response was not complete", limit, target)
     }
 
@@ -175,7 +178,7 @@ impl Body for ResponseBody {
             }
             Poll::Ready(Some(Err(error))) => {
                 this.incoming = None;
-                let target = this.target.clone();
+                let target = target_of(&this.uri);
                 let error = RequestError::new(ErrorKind::ResponseBody, target, Some(error.into()));
                 Poll::Ready(Some(Err(this.fail(error))))
             }

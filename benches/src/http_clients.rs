@@ -1,0 +1,151 @@
+//! The clients of HTTP/1 that are compared: this one, reqwest, hyper-util's, and bare connections of hyper.
+
+use std::future::Future;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bytes::Bytes;
+use http::{Method, Request, Response};
+use http_body_util::{BodyExt, Empty};
+use hyper::body::Body;
+use hyper::client::conn::http1::{self, SendRequest};
+use hyper_util::client::legacy::Client as Legacy;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use tokio::net::TcpStream;
+
+pub(crate) type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+/// Sends requests without a body.
+pub(crate) trait HttpClient: Clone + Send + Sync + 'static {
+    /// Sends one, reads the response to its end, and answers how many bytes it has.
+    fn send(
+        &self,
+        method: Method,
+        url: &str,
+    ) -> impl Future<Output = Result<usize, BoxError>> + Send;
+}
+
+fn request(method: Method, url: &str) -> Result<Request<Empty<Bytes>>, BoxError> {
+    let request = Request::builder().method(method).uri(url);
+    Ok(request.body(Empty::new())?)
+}
+
+/// Anything but a success is an error.
+async fn length<B>(response: Response<B>) -> Result<usize, BoxError>
+where
+    B: Body<Data = Bytes, Error: Into<BoxError>> + Unpin,
+{
+    if !response.status().is_success() {
+        return Err(response.status().to_string().into());
+    }
+    let (mut length, mut body) = (0, response.into_body());
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(Into::into)?;
+        length += frame.data_ref().map_or(0, Bytes::len);
+    }
+    Ok(length)
+}
+
+#[derive(Clone)]
+pub(crate) struct Ours(pool_http::Client);
+
+impl Ours {
+    pub(crate) fn new(most: usize) -> Self {
+        let client = pool_http::Client::builder()
+            .proxies(pool_http::Proxies::none())
+            .pool(move |pool| pool.max_size(most));
+        Self(client.build().expect("in a runtime"))
+    }
+}
+
+impl HttpClient for Ours {
+    async fn send(&self, method: Method, url: &str) -> Result<usize, BoxError> {
+        length(self.0.request(request(method, url)?).await?).await
+    }
+}
+
+#[derive(Clone)]
+pub(crate) struct Reqwest(reqwest::Client);
+
+impl Reqwest {
+    pub(crate) fn new() -> Self {
+        let client = reqwest::Client::builder().no_proxy();
+        Self(client.build().expect("nothing to fail at"))
+    }
+}
+
+impl HttpClient for Reqwest {
+    async fn send(&self, method: Method, url: &str) -> Result<usize, BoxError> {
+        let response = self.0.request(method, url).send().await?;
+        let (mut length, mut response) = (0, response.error_for_status()?);
+        while let Some(chunk) = response.chunk().await? {
+            length += chunk.len();
+        }
+        Ok(length)
+    }
+}
+
+#[derive(Clone)]
+pub(crate) struct HyperUtil(Legacy<HttpConnector, Empty<Bytes>>);
+
+impl HyperUtil {
+    pub(crate) fn new() -> Self {
+        let client = Legacy::builder(TokioExecutor::new())
+            .pool_timer(TokioTimer::new())
+            .build_http();
+        Self(client)
+    }
+}
+
+impl HttpClient for HyperUtil {
+    async fn send(&self, method: Method, url: &str) -> Result<usize, BoxError> {
+        length(self.0.request(request(method, url)?).await?).await
+    }
+}
+
+/// Connections that nobody looks after.
+#[derive(Clone, Default)]
+pub(crate) struct Bare(Arc<Mutex<Vec<SendRequest<Empty<Bytes>>>>>);
+
+impl Bare {
+    pub(crate) async fn dial(address: std::net::SocketAddr, connections: usize) -> Self {
+        let bare = Self::default();
+        for _ in 0..connections {
+            let stream = TcpStream::connect(address).await.expect("the server runs");
+            stream.set_nodelay(true).expect("it is open");
+            let (sender, connection) = http1::handshake(TokioIo::new(stream))
+                .await
+                .expect("nothing is said");
+            tokio::spawn(connection);
+            bare.put(sender);
+        }
+        bare
+    }
+
+    fn put(&self, sender: SendRequest<Empty<Bytes>>) {
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(sender);
+    }
+
+    fn take(&self) -> Option<SendRequest<Empty<Bytes>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).pop()
+    }
+}
+
+impl HttpClient for Bare {
+    async fn send(&self, method: Method, url: &str) -> Result<usize, BoxError> {
+        let mut request = request(method, url)?;
+        let uri = std::mem::take(request.uri_mut()).into_parts();
+        let host = uri.authority.ok_or("a whole URL")?;
+        let host = http::HeaderValue::try_from(host.as_str())?;
+        request.headers_mut().insert(http::header::HOST, host);
+        *request.uri_mut() = uri.path_and_query.map_or_else(Default::default, Into::into);
+        let mut sender = self.take().ok_or("one for each user")?;
+        sender.ready().await?;
+        let length = length(sender.send_request(request).await?).await?;
+        self.put(sender);
+        Ok(length)
+    }
+}
