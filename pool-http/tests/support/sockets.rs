@@ -18,19 +18,13 @@ pub(crate) struct Socket {
     pub(crate) state: State,
 }
 
-/// All of them. The kernel walks its table while we read, so one that changes meanwhile may be missed or seen twice.
+/// All of them, but for IPv6, which none of these servers speaks: to read the table takes milliseconds. The kernel walks
+/// it meanwhile, so a socket may be met more than once, and one that changes may be missed.
 pub(crate) fn ours() -> Vec<Socket> {
-    let inodes = inodes();
-    ["/proc/self/net/tcp", "/proc/self/net/tcp6"]
-        .iter()
-        .filter_map(|table| fs::read_to_string(table).ok())
-        .flat_map(|table| {
-            table
-                .lines()
-                .filter_map(|row| parse(row, &inodes))
-                .collect::<Vec<_>>()
-        })
-        .collect()
+    let mut inodes = inodes();
+    let table = fs::read_to_string("/proc/self/net/tcp").expect("Linux has the table");
+    let rows = table.lines();
+    rows.filter_map(|row| parse(row, &mut inodes)).collect()
 }
 
 /// What the kernel calls the sockets of this process.
@@ -46,8 +40,8 @@ fn inodes() -> HashSet<String> {
         .collect()
 }
 
-/// A row of the table, if it is one and ours.
-fn parse(row: &str, inodes: &HashSet<String>) -> Option<Socket> {
+/// A row of the table, if it is one and ours, and the first of its socket.
+fn parse(row: &str, inodes: &mut HashSet<String>) -> Option<Socket> {
     // sl: local remote state tx:rx timer:when retransmits uid timeout inode ...
     let columns: Vec<&str> = row.split_ascii_whitespace().collect();
     let port = |address: &str| u16::from_str_radix(address.rsplit(':').next()?, 16).ok();
@@ -56,5 +50,5 @@ fn parse(row: &str, inodes: &HashSet<String>) -> Option<Socket> {
         remote: port(columns.get(2)?)?,
         state: State::from_str_radix(columns.get(3)?, 16).ok()?,
     };
-    inodes.contains(*columns.get(9)?).then_some(socket)
+    inodes.remove(*columns.get(9)?).then_some(socket)
 }
