@@ -2,15 +2,17 @@
 
 use std::fmt;
 use std::net::SocketAddr;
-use std::sync::atomic::AtomicU64;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use http::Version;
+use http::{Method, Version};
 use hyper::client::conn::{http1, http2};
 use pool_core::{Capacity, Recycle};
 use pool_tcp::Driver;
 use tokio::time::{Instant, sleep};
 
+use crate::replay::Loss;
 use crate::request_body::RequestBody;
 
 /// How long, and how often, hyper is left alone with what came in unasked.
@@ -51,7 +53,8 @@ pub struct HttpConnection {
 
 pub(crate) enum Sender {
     Http1(http1::SendRequest<RequestBody>),
-    Http2(http2::SendRequest<RequestBody>),
+    /// With whether its connection has stopped to take requests.
+    Http2(http2::SendRequest<RequestBody>, Arc<AtomicBool>),
 }
 
 impl HttpConnection {
@@ -82,7 +85,7 @@ impl HttpConnection {
     pub fn version(&self) -> Version {
         match self.sender {
             Sender::Http1(_) => Version::HTTP_11,
-            Sender::Http2(_) => Version::HTTP_2,
+            Sender::Http2(..) => Version::HTTP_2,
         }
     }
 
@@ -102,7 +105,7 @@ impl HttpConnection {
     pub(crate) fn is_dropped(&self) -> bool {
         let is_closed = match &self.sender {
             Sender::Http1(sender) => sender.is_closed(),
-            Sender::Http2(sender) => sender.is_closed(),
+            Sender::Http2(sender, _) => sender.is_closed(),
         };
         is_closed || self.driver.is_dropped()
     }
@@ -125,10 +128,28 @@ impl HttpConnection {
         false
     }
 
+    /// What the error says about a request that hyper has not handed back.
+    ///
+    /// One of HTTP/2 that it has taken lies there until its turn to be written comes. If the peer goes away in between,
+    /// hyper drops it, and says no more than that; but then nothing of it was sent.
+    pub(crate) fn loss_of(&self, error: &hyper::Error, method: &Method) -> Loss {
+        match &self.sender {
+            // Only a CONNECT can be what hyper calls a user's mistake there.
+            Sender::Http2(_, has_ended) if error.is_user() && *method != Method::CONNECT => {
+                match has_ended.load(Ordering::Acquire) {
+                    true => Loss::Refused,
+                    // Its runtime has ended, which is another matter.
+                    false => Loss::Lost,
+                }
+            }
+            _ => Loss::of(error),
+        }
+    }
+
     pub(crate) fn verdict(&self) -> Recycle {
         let is_ready = match &self.sender {
             Sender::Http1(sender) => sender.is_ready(),
-            Sender::Http2(sender) => sender.is_ready() && !self.capacity.is_draining(),
+            Sender::Http2(sender, _) => sender.is_ready() && !self.capacity.is_draining(),
         };
         match self.is_clean && is_ready {
             true => Recycle::Keep,

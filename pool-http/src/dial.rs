@@ -257,15 +257,15 @@ async fn speak_http2(
         ping: settings.http2_ping,
     };
     let shaken = http2::handshake(line.stream, terms).await;
-    let (sender, drive, capacity, told) = shaken.map_err(|source| refused(origin, source))?;
+    let (shaken, drive) = shaken.map_err(|source| refused(origin, source))?;
     let driver = driver_of(drive, line.probe, OnReadable::Ignore);
-    told.await
-        .unwrap_or_else(|_| Err("its task was aborted".into()))
+    let told = shaken.told.await;
+    told.unwrap_or_else(|_| Err("its task was aborted".into()))
         .map_err(|source| refused(origin, source))?;
     Ok(HttpConnection::new(
-        Sender::Http2(sender),
+        Sender::Http2(shaken.sender, shaken.has_ended),
         driver,
-        capacity,
+        shaken.capacity,
         line.peer,
     ))
 }

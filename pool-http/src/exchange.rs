@@ -161,6 +161,7 @@ impl Shared {
             // Before it or, on HTTP/2, beside it, others have had answers.
             let is_reused = lease.connection().requests.load(Ordering::Relaxed) > 1;
             let TrySendErrorParts { message, error } = error.into();
+            let loss = lease.connection().loss_of(&error, &method);
             let is_of_one_stream = message.is_none() && replay::is_of_one_stream(&error);
             match is_of_one_stream {
                 true => drop(lease),
@@ -179,7 +180,6 @@ impl Shared {
                 draft = Draft::unsent(unsent, uri, again);
                 continue;
             }
-            let loss = Loss::of(&error);
             if loss == Loss::Refused {
                 *fate = before;
             }
@@ -231,7 +231,7 @@ impl Shared {
                 Sender::Http1(_) if guard.is_quiet().await => return Ok(Lease::Own(guard)),
                 Sender::Http1(_) => OwnedPooled::discard(guard),
                 // The server has changed its mind.
-                Sender::Http2(_) => drop(self.http1_lock().remove(origin)),
+                Sender::Http2(..) => drop(self.http1_lock().remove(origin)),
             }
         }
     }

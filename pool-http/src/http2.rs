@@ -2,6 +2,7 @@
 
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -35,11 +36,20 @@ pub(crate) struct Terms {
 /// Comes after the peer's first word.
 pub(crate) type Told = oneshot::Receiver<Result<(), BoxError>>;
 
-/// Answers with the sender, what drives the connection, how much it carries, and when that is known.
+/// A connection that has yet to hear from its peer.
+pub(crate) struct Shaken {
+    pub(crate) sender: Sender,
+    pub(crate) capacity: Capacity,
+    /// See [`HttpConnection::loss_of`](crate::HttpConnection).
+    pub(crate) has_ended: Arc<AtomicBool>,
+    pub(crate) told: Told,
+}
+
+/// Answers with what drives the connection, too.
 pub(crate) async fn handshake(
     stream: Box<dyn Stream>,
     terms: Terms,
-) -> Result<(Sender, impl Future<Output = ()> + Send, Capacity, Told), hyper::Error> {
+) -> Result<(Shaken, impl Future<Output = ()> + Send), hyper::Error> {
     let hands = Hands::default();
     let mut builder = http2::Builder::new(hands.clone());
     builder
@@ -54,16 +64,24 @@ pub(crate) async fn handshake(
     let (sender, requests) = builder.handshake(stream).await?;
     let (tell, told) = oneshot::channel();
     let capacity = Capacity::new(0);
+    let has_ended = Arc::<AtomicBool>::default();
     let drive = Drive {
         frames: hands.first(),
         requests: Some(requests),
         publishes: Publishes {
             capacity: capacity.clone(),
             most: terms.max_streams,
+            has_ended: Arc::clone(&has_ended),
             tell: Some(tell),
         },
     };
-    Ok((sender, drive.run(), capacity, told))
+    let shaken = Shaken {
+        sender,
+        capacity,
+        has_ended,
+        told,
+    };
+    Ok((shaken, drive.run()))
 }
 
 /// The two halves of a connection in hyper: one has the socket, the other takes requests and knows the limits. In one task,
@@ -118,6 +136,7 @@ fn poll(task: &mut Task, cx: &mut Context<'_>) -> bool {
 struct Publishes {
     capacity: Capacity,
     most: usize,
+    has_ended: Arc<AtomicBool>,
     /// Who waits for the peer's first word.
     tell: Option<oneshot::Sender<Result<(), BoxError>>>,
 }
@@ -133,7 +152,9 @@ impl Publishes {
         }
     }
 
+    /// Before the half that takes requests is dropped: whoever has one there asks.
     fn end(&mut self, error: Option<hyper::Error>) {
+        self.has_ended.store(true, Ordering::Release);
         self.capacity.drain();
         if let Some(tell) = self.tell.take() {
             let error = error.map_or_else(|| "it hung up".into(), BoxError::from);

@@ -32,7 +32,7 @@ impl Lease {
 
     /// One of HTTP/2 that somebody has for himself, where a place on it is enough.
     pub(crate) fn is_misplaced(&self) -> bool {
-        matches!(self, Self::Own(guard) if matches!(guard.sender, Sender::Http2(_)))
+        matches!(self, Self::Own(guard) if matches!(guard.sender, Sender::Http2(..)))
     }
 
     pub(crate) fn runtime(&self) -> &Handle {
@@ -104,6 +104,6 @@ impl Lease {
 pub(crate) fn http1(guard: &mut OwnedPooled<HttpManager>) -> &mut http1::SendRequest<RequestBody> {
     match &mut guard.sender {
         Sender::Http1(sender) => sender,
-        Sender::Http2(_) => unreachable!("one of HTTP/2 is shared"),
+        Sender::Http2(..) => unreachable!("one of HTTP/2 is shared"),
     }
 }

@@ -101,7 +101,7 @@ impl Share for HttpManager {
     fn share(&self, connection: &HttpConnection) -> Http2Handle {
         Http2Handle(match &connection.sender {
             Sender::Http1(_) => None,
-            Sender::Http2(sender) => Some(sender.clone()),
+            Sender::Http2(sender, _) => Some(sender.clone()),
         })
     }
 
