@@ -275,12 +275,15 @@ impl Shared {
             return Ok(());
         }
         guard.is_clean = false;
-        // First, so that the origin never sees one more than it may.
-        guard.driver.close().await;
         let failed = |error: BoxError| {
             RequestError::new(ErrorKind::Connect, origin.to_string(), Some(error))
         };
-        let dialled = timeout(DIAL, dial::connect(origin, &self.settings)).await;
+        let dialled = timeout(DIAL, async {
+            // First, so that the origin never sees one more than it may.
+            guard.driver.close().await;
+            dial::connect(origin, &self.settings).await
+        })
+        .await;
         let dialled =
             dialled.map_err(|_| failed(format!("not connected within {DIAL:?}").into()))?;
         **guard = dialled.map_err(|error| failed(error.into()))?;
