@@ -174,6 +174,13 @@ pub enum RedisConnectError {
         /// The limit.
         limit: Duration,
     },
+    /// All of it together took too long: name service, dial, sentinels, handshake.
+    NotInTime {
+        /// The server, or the name of the master.
+        target: String,
+        /// The limit.
+        limit: Duration,
+    },
     /// None of the sentinels named a server.
     NoSentinel {
         /// What they were asked for.
@@ -256,6 +263,9 @@ impl fmt::Display for RedisConnectError {
                 f,
                 "{target} took the connection, but did not answer within {limit:?}"
             ),
+            Self::NotInTime { target, limit } => {
+                write!(f, "{target}: no connection within {limit:?}")
+            }
             Self::NoSentinel { master, attempts } => {
                 write!(f, "no sentinel could say where {master} is")?;
                 attempts.iter().try_for_each(|error| write!(f, "; {error}"))
@@ -297,6 +307,7 @@ impl Error for RedisConnectError {
             Self::Refused { .. }
             | Self::NoPassword { .. }
             | Self::TimedOut { .. }
+            | Self::NotInTime { .. }
             | Self::NoSentinel { .. }
             | Self::UnknownMaster { .. }
             | Self::NoReplica { .. }

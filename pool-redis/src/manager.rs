@@ -8,6 +8,7 @@ use pool_core::{Dropped, Manager, Recycle};
 use pool_tcp::TcpManager;
 use redis::IntoConnectionInfo;
 use redis::aio::PubSub;
+use tokio::time::timeout;
 
 use crate::connection::RedisConnection;
 use crate::dial::Dialer;
@@ -295,8 +296,18 @@ impl RedisManager {
         self
     }
 
+    /// As [`pubsub`](Self::pubsub), for which nobody else has a limit.
+    pub(crate) async fn pubsub_within(&self, limit: Duration) -> Result<PubSub, RedisConnectError> {
+        timeout(limit, self.pubsub()).await.unwrap_or_else(|_| {
+            Err(RedisConnectError::NotInTime {
+                target: self.route.name().to_owned(),
+                limit,
+            })
+        })
+    }
+
     /// A connection for subscriptions. It goes down when a server found by sentinels is no longer the right one.
-    pub(crate) async fn pubsub(&self) -> Result<PubSub, RedisConnectError> {
+    async fn pubsub(&self) -> Result<PubSub, RedisConnectError> {
         let protocol = self.opening.protocol();
         match &self.route {
             Route::Fixed(dialer) => {

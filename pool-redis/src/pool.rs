@@ -131,6 +131,8 @@ impl<M: Manager> RedisPool<M> {
 impl RedisPool {
     /// Dials a connection for subscriptions. It is the caller's alone: the pool neither counts nor keeps it.
     ///
+    /// It may take as long as a dial of the pool's, [`Config::connect_timeout`](pool_core::Config::connect_timeout).
+    ///
     /// # Errors
     ///
     /// Why there is no connection.
@@ -150,7 +152,8 @@ impl RedisPool {
     /// # Ok(()) }
     /// ```
     pub async fn pubsub(&self) -> Result<PubSub, RedisConnectError> {
-        self.pool.manager().pubsub().await
+        let limit = self.pool.config().connect_timeout;
+        self.pool.manager().pubsub_within(limit).await
     }
 }
 

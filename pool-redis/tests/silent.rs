@@ -193,3 +193,21 @@ async fn a_blocking_command_may_take_longer_than_the_limit() {
     assert_eq!(job, "job");
     assert_eq!(id(&mut connection).await, before);
 }
+
+#[tokio::test]
+async fn a_subscription_to_a_stopped_server_is_dialled_for_as_long_as_the_pool_dials() {
+    let Some(server) = RedisServer::start() else {
+        return;
+    };
+    let manager = manager(&server).handshake_timeout(None);
+    let limit = Duration::from_millis(50);
+    let pool = builder(manager).connect_timeout(limit).build().unwrap();
+    let pool = RedisPool::new(pool);
+    server.stop();
+    let error = in_time(pool.pubsub()).await.err().unwrap();
+    server.go_on();
+    assert!(
+        error.to_string().ends_with("no connection within 50ms"),
+        "{error}"
+    );
+}
