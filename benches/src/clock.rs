@@ -7,12 +7,12 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
     clippy::disallowed_methods,
     reason = "the lab measures real sockets in real time; only the pool's time can be paused"
 )]
-pub(crate) fn now() -> Instant {
+pub fn now() -> Instant {
     Instant::now()
 }
 
 /// The CPU time this thread has used, where the platform counts it.
-pub(crate) fn thread_cpu() -> Option<Duration> {
+pub fn thread_cpu() -> Option<Duration> {
     #[cfg(any(
         target_os = "linux",
         target_os = "android",
@@ -35,12 +35,12 @@ pub(crate) fn thread_cpu() -> Option<Duration> {
 }
 
 /// A duration in milliseconds, to three decimals.
-pub(crate) fn millis(duration: Duration) -> f64 {
+pub fn millis(duration: Duration) -> f64 {
     (duration.as_secs_f64() * 1e6).round() / 1e3
 }
 
 /// This moment as RFC 3339 has it, in UTC.
-pub(crate) fn timestamp() -> String {
+pub fn timestamp() -> String {
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
     rfc3339(since.map_or(0, |since| since.as_secs()))
 }

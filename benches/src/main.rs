@@ -2,7 +2,6 @@
 
 mod census;
 mod client;
-mod clock;
 mod foreign;
 mod heard;
 mod limits;
@@ -21,6 +20,8 @@ mod tally;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
+
+pub(crate) use yardstick::clock;
 
 use clap::builder::PossibleValuesParser;
 use clap::error::ErrorKind;
