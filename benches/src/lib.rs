@@ -5,5 +5,5 @@ pub mod clock;
 pub mod contenders;
 pub mod findings;
 pub mod rounds;
-#[cfg(feature = "rivals")]
 pub mod suites;
+pub mod text;

@@ -3,6 +3,8 @@
 //! A suite is a constant [`Suite`] in a file of its own, whose function `measure` answers with a [`Finding`]; it takes part
 //! once it stands in [`SUITES`].
 
+pub mod order;
+#[cfg(feature = "rivals")]
 pub mod uncontended;
 
 use std::io::{self, Write};
@@ -21,7 +23,8 @@ pub struct Suite {
 }
 
 /// All of them, in the order of the report.
-pub const SUITES: &[Suite] = &[uncontended::SUITE];
+#[cfg(feature = "rivals")]
+pub const SUITES: &[Suite] = &[uncontended::SUITE, order::SUITE];
 
 /// How much of it, and whom to tell.
 #[derive(Clone, Copy, Debug)]
