@@ -1,4 +1,4 @@
-//! The future of a checkout: one look at the idle set, and only if that fails a place in the queue and a timer.
+//! The future of a checkout: one look at the idle set, and only if that fails a place in the queue.
 
 use std::borrow::Borrow;
 use std::fmt;
@@ -12,19 +12,17 @@ use std::time::Duration;
 
 use pin_project_lite::pin_project;
 
-use crate::clock::Sleep;
-use crate::error::{CheckoutError, ConnectError};
+use crate::error::CheckoutError;
 use crate::event::{self, Event};
 use crate::lease::{Exam, Lease};
 use crate::manager::Manager;
 use crate::pooled::{OwnedPooled, Pooled};
 use crate::reason::CloseReason;
-use crate::shared::{Shared, caught};
-use crate::state::{Grant, Lent, Time, WaiterId};
+use crate::shared::{Granted, Shared, caught};
+use crate::state::{CheckSet, Grant, Lent, Time, WaiterId};
 use crate::tasks::unless;
 use crate::watch::Live;
 
-type Granted<M> = Grant<Live<<M as Manager>::Connection>, Arc<ConnectError<<M as Manager>::Error>>>;
 type Outcome<M, H> = Result<Lease<M, H>, CheckoutError<<M as Manager>::Error>>;
 
 pin_project! {
@@ -88,16 +86,20 @@ pin_project! {
         place: &'static Location<'static>,
         // A connection that is being checked; boxed, as few pools have checks that wait.
         checking: Option<Examining<M>>,
-        // Made when it must wait, not before.
-        #[pin]
-        sleep: Option<Sleep>,
     }
 }
 
-/// Ends with the connection, saying whether it is good.
-type Examining<M> =
-    Pin<Box<dyn Future<Output = Option<Judged<M, Arc<Shared<M>>>>> + Send + 'static>>;
+type Examining<M> = Pin<Box<dyn Future<Output = Examined<M>> + Send + 'static>>;
 type Judged<M, H> = Result<Lease<M, H>, Lease<M, H>>;
+
+/// How the checks of a connection ended.
+enum Examined<M: Manager> {
+    /// With the connection, saying whether it is good.
+    Judged(Judged<M, Arc<Shared<M>>>),
+    TimedOut,
+    /// The pool was closed.
+    Closed,
+}
 
 /// What became of something that was granted.
 enum Accepted<M: Manager, H: Borrow<Arc<Shared<M>>>> {
@@ -248,7 +250,6 @@ impl<M: Manager, H: Borrow<Arc<Shared<M>>> + Clone> Acquire<M, H> {
             limit,
             place,
             checking: None,
-            sleep: None,
         }
     }
 
@@ -256,7 +257,8 @@ impl<M: Manager, H: Borrow<Arc<Shared<M>>> + Clone> Acquire<M, H> {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Outcome<M, H>> {
         let this = self.as_mut().project();
         if this.waiter.begun == Time::START {
-            if this.waiter.shared().plain {
+            let shared = this.waiter.shared();
+            if shared.plain && !shared.is_awaited() {
                 while let Some(lent) = this.waiter.shared().check_out() {
                     if let Ok(lease) = this.waiter.accept(lent) {
                         return Poll::Ready(Ok(lease));
@@ -268,7 +270,7 @@ impl<M: Manager, H: Borrow<Arc<Shared<M>>> + Clone> Acquire<M, H> {
         self.poll_slow(cx)
     }
 
-    /// Queues, unless something can be had at once, and sleeps; a connection that is dead on arrival begins it anew, in
+    /// Queues, unless something can be had at once; a connection that is dead on arrival begins it anew, in
     /// a loop, as there may be thousands of them.
     fn poll_slow(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Outcome<M, H>> {
         // Over several keys, closed when its caller is back in his place: the room that makes is his, not another key's.
@@ -279,20 +281,21 @@ impl<M: Manager, H: Borrow<Arc<Shared<M>>> + Clone> Acquire<M, H> {
                 // The checks' timers are the pool's; the caller's executor may not be tokio's.
                 let runtime = this.waiter.shared().runtime.clone();
                 let _entered = runtime.enter();
-                let passed = match caught(|| checking.as_mut().poll(cx)) {
-                    Some(Poll::Ready(passed)) => passed,
+                let examined = match caught(|| checking.as_mut().poll(cx)) {
+                    Some(Poll::Ready(examined)) => examined,
                     Some(Poll::Pending) => break,
                     None => return Poll::Ready(Err(self.end_with_runtime())),
                 };
                 *this.checking = None;
                 let home = this.waiter.home().clone();
-                match passed {
-                    Some(Ok(lease)) => {
+                match examined {
+                    Examined::Judged(Ok(lease)) => {
                         return Poll::Ready(Ok(self.deliver(lease.rehome(home))));
                     }
-                    Some(Err(lease)) => dead = lease.rehome(home).of_many(),
-                    // The pool was closed.
-                    None => {}
+                    Examined::Judged(Err(lease)) => dead = lease.rehome(home).of_many(),
+                    Examined::TimedOut => return Poll::Ready(Err(self.time_out(None))),
+                    // Which he is told where he asks for another.
+                    Examined::Closed => {}
                 }
                 continue;
             }
@@ -306,10 +309,7 @@ impl<M: Manager, H: Borrow<Arc<Shared<M>>> + Clone> Acquire<M, H> {
                 let (former, waker) = (this.waiter.place, cx.waker().clone());
                 let (waited, deadline) = (this.waiter.waited, this.waiter.deadline(*this.limit));
                 let shared = this.waiter.shared();
-                let answer = shared.update(|state, now, effects| {
-                    state.request(former, waited, deadline, waker, now, effects)
-                });
-                match answer {
+                match shared.request(former, waited, deadline, waker) {
                     Err(grant) => grant,
                     Ok(place) => {
                         if !waited {
@@ -321,7 +321,7 @@ impl<M: Manager, H: Borrow<Arc<Shared<M>>> + Clone> Acquire<M, H> {
                         this.waiter.queued = true;
                         this.waiter.waited = true;
                         if *this.limit == Some(Duration::ZERO) {
-                            return Poll::Ready(Err(self.time_out(0)));
+                            return Poll::Ready(Err(self.time_out(None)));
                         }
                         // Whatever is granted from here on wakes the waker that the place now has.
                         break;
@@ -335,22 +335,7 @@ impl<M: Manager, H: Borrow<Arc<Shared<M>>> + Clone> Acquire<M, H> {
             }
         }
         drop(dead);
-        let this = self.as_mut().project();
-        let mut sleep = this.sleep;
-        if sleep.is_none() {
-            let shared = this.waiter.shared();
-            // The caller's executor may not be tokio's.
-            let _entered = shared.runtime.enter();
-            sleep.set(shared.clock.sleep_until(this.waiter.deadline(*this.limit)));
-        }
-        let Some(sleep) = sleep.as_pin_mut() else {
-            return Poll::Pending;
-        };
-        match caught(|| sleep.poll(cx)) {
-            Some(Poll::Pending) => Poll::Pending,
-            Some(Poll::Ready(())) => Poll::Ready(Err(self.time_out(0))),
-            None => Poll::Ready(Err(self.end_with_runtime())),
-        }
+        Poll::Pending
     }
 
     /// A timer panics when its runtime ends, which a caller on another executor may be in the middle of. The pool is closed
@@ -380,8 +365,7 @@ impl<M: Manager, H: Borrow<Arc<Shared<M>>> + Clone> Acquire<M, H> {
                 CheckoutError::Connect(shared.failure(error, at)),
                 event::Outcome::Failed,
             ),
-            // He has left the queue already, but that is where he was.
-            Grant::Expired => return Accepted::Over(Err(self.time_out(1))),
+            Grant::Expired(waiting) => return Accepted::Over(Err(self.time_out(Some(waiting)))),
             Grant::Refused => {
                 let status = shared.status();
                 shared.tell(|| Event::Refused { status });
@@ -419,10 +403,8 @@ impl<M: Manager, H: Borrow<Arc<Shared<M>>> + Clone> Acquire<M, H> {
                 // Should it not pass, he is where he would be had he queued at once.
                 let place = &mut this.waiter.place;
                 place.get_or_insert_with(|| shared.lock().reserve_place());
-                let stopped = shared.stopped();
-                let examined = lease.rehome(shared).examined(due);
-                // Whoever waits when the pool is closed is told at once.
-                *this.checking = Some(Box::pin(unless(stopped, examined)));
+                let deadline = this.waiter.deadline(*this.limit);
+                *this.checking = Some(Box::pin(examined(lease.rehome(shared), due, deadline)));
                 Accepted::Checking
             }
         }
@@ -436,16 +418,31 @@ impl<M: Manager, H: Borrow<Arc<Shared<M>>> + Clone> Acquire<M, H> {
         lease
     }
 
-    /// Ends it; `gone` if he was expelled from the queue.
-    fn time_out(self: Pin<&mut Self>, gone: usize) -> CheckoutError<M::Error> {
+    /// Ends it; of one who was expelled from the queue it is known how many waited then.
+    fn time_out(self: Pin<&mut Self>, waiting: Option<usize>) -> CheckoutError<M::Error> {
         let this = self.project();
         // One that is being checked is given up first, as it would be counted otherwise.
         *this.checking = None;
         let limit = this.limit.expect("only a checkout with a limit times out");
-        let timeout = this.waiter.shared().timed_out(limit, gone);
+        let timeout = this.waiter.shared().timed_out(limit, waiting);
         this.waiter.leave();
         this.waiter.finish(event::Outcome::TimedOut);
         CheckoutError::Timeout(timeout)
+    }
+}
+
+/// Whoever waits when the pool is closed is told at once.
+async fn examined<M: Manager>(
+    lease: Lease<M, Arc<Shared<M>>>,
+    due: CheckSet,
+    deadline: Time,
+) -> Examined<M> {
+    let shared = Arc::clone(lease.shared());
+    let timed_out = shared.clock.until(deadline);
+    match unless(timed_out, unless(shared.stopped(), lease.examined(due))).await {
+        Some(Some(judged)) => Examined::Judged(judged),
+        Some(None) => Examined::Closed,
+        None => Examined::TimedOut,
     }
 }
 

@@ -93,6 +93,14 @@ impl Clock {
             .checked_add(time.since(Time::FIRST))
             .map(tokio::time::sleep_until)
     }
+
+    /// Resolves then, on a runtime with timers.
+    pub(crate) async fn until(&self, time: Time) {
+        match self.sleep_until(time) {
+            Some(sleep) => sleep.await,
+            None => std::future::pending().await,
+        }
+    }
 }
 
 /// Whether tokio's clock stands still at `now` while the real one moves on.

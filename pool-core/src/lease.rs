@@ -73,16 +73,18 @@ impl<M: Manager, H: Borrow<Arc<Shared<M>>>> Lease<M, H> {
         let idle_limit = shared.manager.idle_limit(&live.connection);
         let letter = live.letter();
         let now = shared.clock.coarse();
-        let mut state = shared.lock();
+        let state = shared.lock();
         // Under the lock: whoever looks for idle connections meanwhile either finds this one idle or is found looking.
         if shared.gives_way(&state, now) {
             self.fault = Some(CloseReason::GaveWay);
             return;
         }
         let stirred = shared.has_stirred(live);
-        if idle_limit.is_none() && !self.aside && state.check_in(self.slot, &mut self.live, now) {
-            drop(state);
-        } else {
+        let refused = match idle_limit.is_none() && !self.aside {
+            true => shared.check_in(state, self.slot, &mut self.live, now),
+            false => Some(state),
+        };
+        if let Some(mut state) = refused {
             let mut effects = Effects::new();
             let live = self.live.take().expect(HELD);
             state.give_back(self.slot, live, idle_limit, now, &mut effects);

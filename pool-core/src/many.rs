@@ -122,7 +122,7 @@ impl<'a, M: Manager> CheckoutMany<'a, M> {
         let taken = async {
             let Some(_turn) = shared.within(limit, shared.many.acquire()).await else {
                 let limit = limit.unwrap_or_default();
-                return Err(CheckoutError::Timeout(shared.timed_out(limit, 0)));
+                return Err(CheckoutError::Timeout(shared.timed_out(limit, None)));
             };
             let left = limit.map(|limit| limit.saturating_sub(shared.clock.exact().since(begun)));
             join((0..wanted).map(|_| checkout(left)).collect()).await

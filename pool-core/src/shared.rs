@@ -4,7 +4,7 @@ use std::fmt;
 use std::future::Future;
 use std::hash::{BuildHasher, RandomState};
 use std::panic::{AssertUnwindSafe, Location, catch_unwind};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
@@ -23,7 +23,9 @@ use crate::lease::Lease;
 use crate::manager::Manager;
 use crate::pooled::ConnectionInfo;
 use crate::reason::CloseReason;
-use crate::state::{Counts, Effects, Lent, SlotId, SlotInfo, State, Time};
+use crate::state::{
+    CheckedIn, Counts, Effects, Grant, Lent, SlotId, SlotInfo, State, Time, WaiterId,
+};
 use crate::status::{Metrics, Status};
 use crate::tasks;
 use crate::total::{Member, News};
@@ -32,6 +34,7 @@ use crate::watch::{Inbox, Letter, Live};
 /// What a waiter is told when a dial fails; one error for all of them.
 type Failure<M> = Arc<ConnectError<<M as Manager>::Error>>;
 type PoolState<M> = State<Live<<M as Manager>::Connection>, Failure<M>>;
+pub(crate) type Granted<M> = Grant<Live<<M as Manager>::Connection>, Failure<M>>;
 type Owed<M> = Effects<Live<<M as Manager>::Connection>, Failure<M>>;
 
 pub(crate) struct Shared<M: Manager> {
@@ -47,6 +50,8 @@ pub(crate) struct Shared<M: Manager> {
     pub(crate) plain: bool,
     pub(crate) name: Arc<str>,
     observers: Vec<Box<dyn Observer>>,
+    /// Callers wait: the idle set need not be looked at first. Only a hint, as it is read without the lock.
+    awaited: AtomicBool,
     /// One caller at a time takes many.
     pub(crate) many: Semaphore,
     /// A dial ended, a slot was freed, or the pool was resumed or closed.
@@ -116,6 +121,7 @@ impl<M: Manager> Shared<M> {
             leaks,
             name,
             observers,
+            awaited: AtomicBool::new(false),
             many: Semaphore::new(1),
             changed: Notify::new(),
             stop: watch::Sender::new(false),
@@ -127,11 +133,7 @@ impl<M: Manager> Shared<M> {
 
     /// Begins to maintain the pool.
     pub(crate) fn start(self: &Arc<Self>) {
-        if self.config.maintenance {
-            tasks::maintain::spawn(self);
-        } else {
-            tasks::maintain::spawn_sentinel(self);
-        }
+        tasks::maintain::spawn(self);
         if self.leaks.is_some() {
             tasks::leaks::spawn(self);
         }
@@ -203,6 +205,7 @@ impl<M: Manager> Shared<M> {
         now: Time,
         effects: &mut Owed<M>,
     ) -> Option<News> {
+        self.note_awaited(state);
         let member = self.member.as_ref()?;
         Some(member.settle(state, now, effects))
     }
@@ -250,12 +253,25 @@ impl<M: Manager> Shared<M> {
         {
             self.inbox.tell(letter);
         }
-        if effects.nudge {
+        if effects.alarm || (effects.nudge && self.config.maintenance) {
             self.inbox.nudge();
         }
         if effects.changed {
             self.changed.notify_waiters();
         }
+    }
+
+    #[inline]
+    fn note_awaited(&self, state: &PoolState<M>) {
+        let is_awaited = state.is_awaited();
+        if self.is_awaited() != is_awaited {
+            self.awaited.store(is_awaited, Ordering::Relaxed);
+        }
+    }
+
+    #[inline]
+    pub(crate) fn is_awaited(&self) -> bool {
+        self.awaited.load(Ordering::Relaxed)
     }
 
     // --- a connection goes out and comes home
@@ -265,6 +281,54 @@ impl<M: Manager> Shared<M> {
     pub(crate) fn check_out(&self) -> Option<Lent<Live<M::Connection>>> {
         let now = self.clock.coarse();
         self.lock().check_out(now)
+    }
+
+    /// The hot path of one who must wait, and behind it the whole path out.
+    pub(crate) fn request(
+        self: &Arc<Self>,
+        former: Option<WaiterId>,
+        waited: bool,
+        deadline: Time,
+        mut waker: Waker,
+    ) -> Result<WaiterId, Granted<M>> {
+        let now = self.clock.coarse();
+        let mut state = self.lock();
+        if former.is_none() {
+            match state.queue(deadline, waker, now) {
+                Ok(place) => {
+                    self.note_awaited(&state);
+                    return Ok(place);
+                }
+                Err(own) => waker = own,
+            }
+        }
+        let mut effects = Effects::new();
+        let answer = state.request(former, waited, deadline, waker, now, &mut effects);
+        self.conclude(state, now, effects);
+        answer
+    }
+
+    /// The hot path home: to the idle set or to the oldest waiter. Otherwise the connection stays where it is, and the
+    /// state locked.
+    #[inline]
+    pub(crate) fn check_in<'a>(
+        &self,
+        mut state: MutexGuard<'a, PoolState<M>>,
+        slot: SlotId,
+        live: &mut Option<Live<M::Connection>>,
+        now: Time,
+    ) -> Option<MutexGuard<'a, PoolState<M>>> {
+        match state.check_in(slot, live, now) {
+            None => return Some(state),
+            Some(CheckedIn::Idle) => {}
+            Some(CheckedIn::Granted(waker)) => {
+                self.note_awaited(&state);
+                drop(state);
+                // A waker is the user's, and may panic.
+                let _ = caught(|| waker.map(Waker::wake));
+            }
+        }
+        None
     }
 
     /// The peer closed a connection, which counts as a failed dial if it was of no use until then. It may be `handed_out`
@@ -593,22 +657,30 @@ impl<M: Manager> Shared<M> {
         self.lock().due(slot, self.clock.coarse())
     }
 
-    /// The end of a checkout that took too long, `gone` of those who waited having left the queue already.
-    pub(crate) fn timed_out(&self, limit: Duration, gone: usize) -> CheckoutTimeout<M::Error> {
+    /// The end of a checkout that took too long, when so many waited, if that is known.
+    pub(crate) fn timed_out(
+        &self,
+        limit: Duration,
+        waiting: Option<usize>,
+    ) -> CheckoutTimeout<M::Error> {
         self.lock().timed_out();
-        let timeout = self.timeout(limit, gone);
+        let timeout = self.timeout(limit, waiting);
         let status = timeout.status;
         self.tell(|| Event::TimedOut { limit, status });
         timeout
     }
 
     /// What there is to say of something that took too long.
-    pub(crate) fn timeout(&self, limit: Duration, gone: usize) -> CheckoutTimeout<M::Error> {
+    pub(crate) fn timeout(
+        &self,
+        limit: Duration,
+        waiting: Option<usize>,
+    ) -> CheckoutTimeout<M::Error> {
         let (mut counts, last_error) = {
             let state = self.lock();
             (state.counts(), state.last_error())
         };
-        counts.waiting += gone;
+        counts.waiting = waiting.unwrap_or(counts.waiting);
         let status = self.status_of(counts);
         CheckoutTimeout {
             waited: limit,

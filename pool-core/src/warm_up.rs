@@ -131,7 +131,7 @@ impl<M: Manager> Stream for WarmUp<'_, M> {
                 match shared.within(left, next(shared, wanted, told)).await {
                     Some(step) => step,
                     None => Err(CheckoutError::Timeout(
-                        shared.timeout(limit.unwrap_or_default(), 0),
+                        shared.timeout(limit.unwrap_or_default(), None),
                     )),
                 }
             })

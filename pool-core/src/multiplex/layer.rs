@@ -172,7 +172,7 @@ impl<M: Share> Layer<M> {
 
     /// The end of a wait that took too long, `gone` being 1 if the queue was left already.
     pub(super) fn timed_out(&self, limit: Duration, gone: usize) -> CheckoutTimeout<M::Error> {
-        let mut timeout = self.pool.timed_out(limit, 0);
+        let mut timeout = self.pool.timed_out(limit, None);
         timeout.status.waiting = self.lock().counts().waiting + gone;
         timeout
     }

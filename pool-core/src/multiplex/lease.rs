@@ -174,7 +174,7 @@ impl<M: Share> Lease<M> {
                 return Ok(Leased::new(self.project().waiter.finish(), lent));
             }
             Grant::Failed(error, _) => error,
-            Grant::Expired => return Err(self.time_out()),
+            Grant::Expired(_) => return Err(self.time_out()),
             Grant::Refused => {
                 let layer = self.project().waiter.finish();
                 return Err(CheckoutError::TooManyWaiters(layer.refused()));

@@ -34,15 +34,22 @@ fn transition<R>(
 
 fn request(state: &Mutex<Tested>) -> (Result<WaiterId, Grant<u64, &'static str>>, Owed) {
     transition(state, |state, effects| {
-        state.request(
-            None,
-            false,
-            Time::NEVER,
-            Waker::noop().clone(),
-            Time::START,
-            effects,
-        )
+        let waker = match state.queue(Time::NEVER, Waker::noop().clone(), Time::START) {
+            Ok(place) => return Ok(place),
+            Err(waker) => waker,
+        };
+        state.request(None, false, Time::NEVER, waker, Time::START, effects)
     })
+}
+
+/// As `Lease::make_available`.
+fn come_home(state: &mut Tested, lent: Lent<u64>, now: Time, effects: &mut Owed) {
+    let mut value = Some(lent.value);
+    match state.check_in(lent.slot, &mut value, now) {
+        Some(CheckedIn::Granted(waker)) => effects.wake.extend(waker),
+        Some(CheckedIn::Idle) => {}
+        None => state.give_back(lent.slot, value.unwrap(), None, now, effects),
+    }
 }
 
 /// A state whose only slot holds connection 7, which is out.
@@ -75,7 +82,7 @@ fn hand_off_against_cancel() {
             let state = Arc::clone(&state);
             thread::spawn(move || {
                 transition(&state, |state, effects| {
-                    state.give_back(lent.slot, lent.value, None, Time::START, effects);
+                    come_home(state, lent, Time::START, effects);
                 });
             })
         };
@@ -96,7 +103,7 @@ fn hand_off_against_a_newcomer() {
             let state = Arc::clone(&state);
             thread::spawn(move || {
                 transition(&state, |state, effects| {
-                    state.give_back(lent.slot, lent.value, None, Time::START, effects);
+                    come_home(state, lent, Time::START, effects);
                 });
             })
         };
@@ -127,7 +134,7 @@ fn check_in_against_close() {
             })
         };
         let given = transition(&state, |state, effects| {
-            state.give_back(lent.slot, lent.value, None, Time::START, effects);
+            come_home(state, lent, Time::START, effects);
         });
         let mut owed = given.1.close;
         owed.extend(closer.join().unwrap());
@@ -135,7 +142,7 @@ fn check_in_against_close() {
         match granted {
             Ok(Grant::Connection(lent)) => {
                 let given = transition(&state, |state, effects| {
-                    state.give_back(lent.slot, lent.value, None, Time::START, effects);
+                    come_home(state, lent, Time::START, effects);
                 });
                 owed.extend(given.1.close);
             }
@@ -223,7 +230,7 @@ fn retire_against_check_in() {
             })
         };
         let mut owed = transition(&state, |state, effects| {
-            state.give_back(lent.slot, lent.value, None, Time::FIRST, effects);
+            come_home(state, lent, Time::FIRST, effects);
         })
         .1
         .close;
@@ -248,7 +255,7 @@ fn pause_and_resume_against_check_in() {
             })
         };
         transition(&state, |state, effects| {
-            state.give_back(lent.slot, lent.value, None, Time::FIRST, effects);
+            come_home(state, lent, Time::FIRST, effects);
         });
         operator.join().unwrap();
         let granted = state.lock().unwrap().collect(place, Waker::noop());
@@ -270,7 +277,7 @@ fn check_in_against_the_first_caller_of_a_queue_that_is_full() {
             thread::spawn(move || request(&state).0)
         };
         transition(&state, |state, effects| {
-            state.give_back(lent.slot, lent.value, None, Time::FIRST, effects);
+            come_home(state, lent, Time::FIRST, effects);
         });
         // He came before it or after, and never waits.
         match caller.join().unwrap() {
@@ -312,7 +319,7 @@ fn two_callers_and_one_connection() {
             state.leave(place, Time::START, effects)
         });
         transition(&state, |state, effects| {
-            state.give_back(lent.slot, lent.value, None, Time::START, effects)
+            come_home(state, lent, Time::START, effects)
         });
         let other = {
             let state = Arc::clone(&state);

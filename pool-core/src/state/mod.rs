@@ -28,6 +28,7 @@
 
 mod admission;
 mod control;
+mod deadlines;
 mod idle;
 mod keepalive;
 mod outage;
@@ -46,6 +47,7 @@ use std::collections::BTreeSet;
 use std::task::Waker;
 use std::time::Duration;
 
+use self::deadlines::Deadlines;
 use self::idle::Idle;
 use self::keepalive::Keepalive;
 use self::outage::Outages;
@@ -69,6 +71,7 @@ pub(crate) struct State<T, E> {
     slots: Slots<T>,
     idle: Idle,
     waiters: Waiters<T, E>,
+    deadlines: Deadlines,
     connecting: usize,
     in_use: usize,
     /// Of those in use, the ones that are with no caller.
@@ -126,11 +129,18 @@ pub(crate) enum Grant<T, E> {
     Connection(Lent<T>),
     /// A dial failed, then.
     Failed(E, Time),
-    /// Its deadline had passed when its turn came.
-    Expired,
+    /// Its deadline has passed; so many waited then, it among them.
+    Expired(usize),
     /// As many wait as may.
     Refused,
     Closed,
+}
+
+/// Where a connection went that came home.
+pub(crate) enum CheckedIn {
+    Idle,
+    /// To somebody who is to be woken.
+    Granted(Option<Waker>),
 }
 
 /// A dial to be started; whoever gets it owns the slot.
@@ -155,6 +165,8 @@ pub(crate) struct Effects<T, E> {
     pub(crate) look: Option<(SlotId, u64)>,
     /// `next_due` has come closer than the maintenance task knows.
     pub(crate) nudge: bool,
+    /// Somebody's deadline has come closer than the one that the maintenance task knows.
+    pub(crate) alarm: bool,
     /// A dial ended or a slot was freed, for those who wait for the numbers to change.
     pub(crate) changed: bool,
     /// Of no use any more, and the user's: to be dropped, but not under the lock. No transition leaves more than one.
@@ -208,6 +220,7 @@ impl<T, E: Clone> State<T, E> {
             slots: Slots::new(),
             idle: Idle::new(),
             waiters: Waiters::new(),
+            deadlines: Deadlines::new(),
             connecting: 0,
             in_use: 0,
             aside: 0,
@@ -261,12 +274,57 @@ impl<T, E: Clone> State<T, E> {
             Grant::Refused
         } else {
             let place = self.waiters.join(former, deadline, waker);
+            effects.alarm = self.deadlines.add(deadline, place, &self.waiters);
             self.totals.waited += u64::from(!waited);
             self.settle(now, effects);
             return Ok(place);
         };
         effects.waker = Some(waker);
         Err(answer)
+    }
+
+    /// The hot path of one who must wait: a place in the queue, if taking it owes nothing to the world. Otherwise the waker
+    /// comes back, for [`request`](Self::request).
+    #[inline]
+    pub(crate) fn queue(
+        &mut self,
+        deadline: Time,
+        waker: Waker,
+        now: Time,
+    ) -> Result<WaiterId, Waker> {
+        if self.idle.len() > 0
+            || self.slots.used() < self.limits.max_size
+            || now >= self.next_due
+            || deadline < self.deadlines.next()
+            || self.waiters.queued() >= self.limits.max_waiters
+            || !self.outages.is_over()
+            || self.told.is_some()
+            || self.paused
+            || self.closed
+        {
+            return Err(waker);
+        }
+        let place = self.waiters.join(None, deadline, waker);
+        self.deadlines.add(deadline, place, &self.waiters);
+        self.totals.waited += 1;
+        Ok(place)
+    }
+
+    /// Tells those whose deadline has passed, at most a batch of them, and answers when the next one's does.
+    pub(crate) fn dismiss(&mut self, now: Time, effects: &mut Effects<T, E>) -> Time {
+        for _ in 0..reap::BATCH {
+            let Some(place) = self.deadlines.pop_due(now) else {
+                break;
+            };
+            self.waiters.expire(place, &mut effects.wake);
+        }
+        self.deadlines.next()
+    }
+
+    /// Whether somebody waits.
+    #[inline]
+    pub(crate) fn is_awaited(&self) -> bool {
+        !self.waiters.is_empty()
     }
 
     /// An idle connection, whatever that owes.
@@ -319,7 +377,7 @@ impl<T, E: Clone> State<T, E> {
             }
             // An error needs no passing on: all who waited were told, and whoever came later has a dial of his own.
             Some(Grant::Failed(error, _)) => effects.error = Some(error),
-            Some(Grant::Expired | Grant::Refused | Grant::Closed) | None => {}
+            Some(Grant::Expired(_) | Grant::Refused | Grant::Closed) | None => {}
         }
     }
 
@@ -359,10 +417,34 @@ impl<T, E: Clone> State<T, E> {
 
 // A connection comes home.
 impl<T, E: Clone> State<T, E> {
-    /// The hot path in: takes the connection and makes it idle, if that owes nothing to the world. Otherwise leaves it
-    /// for [`give_back`](Self::give_back).
+    /// The hot path in: takes the connection and makes it idle, or the oldest waiter's, if that owes nothing to the world
+    /// but to wake him. Otherwise leaves it for [`give_back`](Self::give_back).
     #[inline]
-    pub(crate) fn check_in(&mut self, id: SlotId, value: &mut Option<T>, now: Time) -> bool {
+    pub(crate) fn check_in(
+        &mut self,
+        id: SlotId,
+        value: &mut Option<T>,
+        now: Time,
+    ) -> Option<CheckedIn> {
+        let slot = self.slots.at(id);
+        debug_assert_eq!(slot.phase, Phase::InUse);
+        if self.detour
+            || !self.outages.is_over()
+            || now >= self.next_due
+            || now >= slot.expires
+            || slot.uses >= self.limits.max_uses
+        {
+            return None;
+        }
+        if !self.waiters.is_empty() {
+            if self.told.is_some() {
+                return None;
+            }
+            return self.hand_on(id, value, now).map(CheckedIn::Granted);
+        }
+        if self.idle.len() >= self.limits.max_idle {
+            return None;
+        }
         // The first above `min_idle` may bring a deadline that the maintenance task does not know.
         let news = self.idle.len() == self.limits.min_idle && {
             let since = self
@@ -371,24 +453,27 @@ impl<T, E: Clone> State<T, E> {
                 .map_or(now, |oldest| self.slots.get(oldest).idle_since);
             since.after_nanos(self.limits.idle_timeout) < self.next_due
         };
-        let slot = self.slots.at(id);
-        debug_assert_eq!(slot.phase, Phase::InUse);
-        if news
-            || self.detour
-            || !self.outages.is_over()
-            || !self.waiters.is_empty()
-            || now >= self.next_due
-            || now >= slot.expires
-            || slot.uses >= self.limits.max_uses
-            || self.idle.len() >= self.limits.max_idle
-        {
-            return false;
+        if news {
+            return None;
         }
+        let slot = self.slots.at(id);
         slot.idle_since = now;
         slot.value = value.take();
         self.in_use -= 1;
         self.idle.push_newest(&mut self.slots, id);
-        true
+        Some(CheckedIn::Idle)
+    }
+
+    /// Grants the connection to the oldest waiter, who is to be woken, unless his time is over.
+    fn hand_on(&mut self, id: SlotId, value: &mut Option<T>, now: Time) -> Option<Option<Waker>> {
+        let lend = || {
+            let value = value.take().expect("it comes home");
+            Grant::Connection(Lent { slot: id, value })
+        };
+        let waker = self.waiters.grant_first(now, lend)?;
+        self.slots.at(id).idle_since = now;
+        self.hand_out(id, now);
+        Some(waker)
     }
 
     /// The whole path in: to the oldest waiter, else to the idle set, unless its time has come. Some connections know
@@ -846,6 +931,7 @@ impl<T, E> Effects<T, E> {
             pause: None,
             look: None,
             nudge: false,
+            alarm: false,
             changed: false,
             waker: None,
             error: None,

@@ -43,6 +43,7 @@ enum Op {
     Pass(u16),
     JumpBack(u16),
     Expire,
+    Dismiss,
     Checked(Pick, bool),
     Resize(u8),
     SetMinIdle(u8),
@@ -88,6 +89,7 @@ fn op() -> impl Strategy<Value = Op> {
         4 => pick().prop_map(Op::Closed),
         6 => (0..300_u16).prop_map(Op::Pass),
         3 => Just(Op::Expire),
+        3 => Just(Op::Dismiss),
         4 => (pick(), any::<bool>()).prop_map(|(which, good)| Op::Checked(which, good)),
         2 => (0..8_u8).prop_map(Op::Resize),
         1 => (0..4_u8).prop_map(Op::SetMinIdle),
@@ -267,9 +269,7 @@ impl World {
     fn request(&mut self, former: Option<WaiterId>, deadline: Time) {
         let woken = Arc::new(Woken::default());
         let waker = Waker::from(Arc::clone(&woken));
-        match self.step(|state, now, effects| {
-            state.request(former, former.is_some(), deadline, waker, now, effects)
-        }) {
+        match self.request_as(former, deadline, waker) {
             Ok(place) => self.callers.push(Caller {
                 place,
                 deadline,
@@ -277,8 +277,26 @@ impl World {
             }),
             Err(Grant::Connection(lent)) => self.out.push(lent),
             Err(Grant::Failed(..) | Grant::Refused | Grant::Closed) => {}
-            Err(Grant::Expired) => unreachable!("nobody expires before he queues"),
+            Err(Grant::Expired(_)) => unreachable!("nobody expires before he queues"),
         }
+    }
+
+    /// As `Shared::request`.
+    fn request_as(
+        &mut self,
+        former: Option<WaiterId>,
+        deadline: Time,
+        mut waker: Waker,
+    ) -> Result<WaiterId, Grant<Connection, &'static str>> {
+        if former.is_none() {
+            match self.state.queue(deadline, waker, self.now) {
+                Ok(place) => return Ok(place),
+                Err(own) => waker = own,
+            }
+        }
+        self.step(|state, now, effects| {
+            state.request(former, former.is_some(), deadline, waker, now, effects)
+        })
     }
 
     fn collect(&mut self, which: Pick) -> Option<(Caller, Lent<Connection>)> {
@@ -300,7 +318,7 @@ impl World {
                 );
                 match grant {
                     Grant::Connection(lent) => return Some((caller, lent)),
-                    Grant::Expired => assert!(self.jumped || caller.deadline <= self.now),
+                    Grant::Expired(_) => assert!(self.jumped || caller.deadline <= self.now),
                     Grant::Failed(..) | Grant::Closed => {}
                     Grant::Refused => unreachable!("who is refused does not queue"),
                 }
@@ -321,11 +339,35 @@ impl World {
     fn give_back_with(&mut self, lent: Lent<Connection>, idle_limit: Option<Duration>) {
         let Lent { slot, value } = lent;
         let mut value = Some(value);
-        if idle_limit.is_some() || !self.state.check_in(slot, &mut value, self.now) {
-            let value = value.expect("it was left");
-            self.step(|state, now, effects| {
-                state.give_back(slot, value, idle_limit, now, effects);
-            });
+        let queue = self.state.waiters.queue();
+        let home = match idle_limit {
+            None => self.state.check_in(slot, &mut value, self.now),
+            Some(_) => None,
+        };
+        match home {
+            Some(CheckedIn::Idle) => assert!(queue.is_empty(), "somebody waits beside it"),
+            Some(CheckedIn::Granted(waker)) => {
+                self.assert_first_come_first_served(&queue, 1);
+                waker.expect("nobody is granted something twice").wake();
+            }
+            None => {
+                let value = value.expect("it was left");
+                self.step(|state, now, effects| {
+                    state.give_back(slot, value, idle_limit, now, effects);
+                });
+            }
+        }
+    }
+
+    /// As the maintenance task does, which is there again when it was told to be.
+    fn dismiss(&mut self) {
+        let mut patient = self.state.waiters.queue();
+        patient.retain(|&(_, deadline)| deadline > self.now);
+        let mut effects = Effects::new();
+        while self.state.dismiss(self.now, &mut effects) <= self.now {}
+        assert_eq!(self.state.waiters.queue(), patient);
+        for waker in effects.wake {
+            waker.wake();
         }
     }
 
@@ -475,6 +517,7 @@ impl World {
             Op::Expire => {
                 self.step(|state, now, effects| state.expire(now, effects));
             }
+            Op::Dismiss => self.dismiss(),
             Op::JumpBack(ms) => {
                 let now = self.now.since(Time::FIRST);
                 let back = Duration::from_millis(ms.into());
@@ -577,6 +620,12 @@ impl World {
             "the totals add up"
         );
         assert!(queue.is_sorted(), "the queue is in order of arrival");
+        for &(_, deadline) in &queue {
+            assert!(
+                state.deadlines.next() <= deadline,
+                "a timeout nobody would notice"
+            );
+        }
         for (_, slot) in state.slots.all() {
             assert_eq!(slot.value.is_some(), slot.phase == Phase::Idle);
             if slot.phase == Phase::Idle {
@@ -839,6 +888,52 @@ fn idle_connections_are_reaped_from_the_oldest_on_and_down_to_min_idle() {
 }
 
 #[test]
+fn one_timer_serves_all_callers_and_is_set_anew_only_for_an_earlier_deadline() {
+    let mut world = world(|config| config.max_size = 1);
+    world.fill(1);
+    let _held = world.state.check_out(world.now).unwrap();
+    let mut alarms = Vec::new();
+    for ms in [50, 60, 40, 40, 70] {
+        let deadline = world.now.after(Duration::from_millis(ms));
+        alarms.push(world.step(|state, now, effects| {
+            let waker = Waker::noop().clone();
+            match state.queue(deadline, waker.clone(), now) {
+                Ok(_) => false,
+                Err(_) => {
+                    let place = state.request(None, false, deadline, waker, now, effects);
+                    assert!(place.is_ok());
+                    effects.alarm
+                }
+            }
+        }));
+    }
+    assert_eq!(alarms, [true, false, true, false, false]);
+    world.advance(50);
+    world.dismiss();
+    let left: Vec<u64> = world.state.waiters.queue().iter().map(|it| it.0).collect();
+    assert_eq!(left.len(), 2, "the second and the last");
+    assert_eq!(
+        world.state.deadlines.next(),
+        world.now.after(Duration::from_millis(10))
+    );
+}
+
+#[test]
+fn a_million_callers_who_left_leave_no_deadline_behind() {
+    let mut world = world(|config| config.max_size = 1);
+    world.fill(1);
+    let _held = world.state.check_out(world.now).unwrap();
+    let deadline = world.now.after(Duration::from_secs(30));
+    world.request(None, deadline);
+    for _ in 0..1_000_000 {
+        let waker = Waker::noop().clone();
+        let place = world.state.queue(deadline, waker, world.now).unwrap();
+        world.step(|state, now, effects| state.cancel(place, now, effects));
+        assert!(world.state.deadlines.len() <= 2 * deadlines::FEW);
+    }
+}
+
+#[test]
 fn an_expired_waiter_never_absorbs_a_connection() {
     let mut world = world(|config| config.max_size = 1);
     world.fill(1);
@@ -850,7 +945,7 @@ fn an_expired_waiter_never_absorbs_a_connection() {
     let (late, patient) = (&world.callers[0], &world.callers[1]);
     assert!(matches!(
         world.state.collect(late.place, Waker::noop()),
-        Ok(Grant::Expired)
+        Ok(Grant::Expired(2))
     ));
     assert!(matches!(
         world.state.collect(patient.place, Waker::noop()),
@@ -1097,7 +1192,8 @@ fn a_connection_that_goes_out_and_comes_home_all_the_time_nudges_nobody() {
             let is_home = world
                 .state
                 .check_in(lent.slot, &mut Some(lent.value), world.now);
-            assert!(is_home, "by the path that owes nothing");
+            let is_idle = matches!(is_home, Some(CheckedIn::Idle));
+            assert!(is_idle, "by the path that owes nothing");
         }
         world.assert_invariants();
     }

@@ -8,7 +8,7 @@ use super::time::Time;
 use super::{Grant, Wakers};
 
 /// A place in the queue, or what was granted to it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct WaiterId {
     index: u32,
     /// Counts arrivals. Whoever must wait again shows it and is placed before all who came later.
@@ -162,6 +162,7 @@ impl<T, E> Waiters<T, E> {
         while self.first != NONE {
             let index = self.first;
             let expired = self.at(index).deadline <= now;
+            let waiting = self.queued;
             self.unlink(index);
             let waiter = self.at(index);
             woken.extend(waiter.waker.take());
@@ -169,9 +170,44 @@ impl<T, E> Waiters<T, E> {
                 waiter.grant = Some(grant);
                 return Ok(());
             }
-            waiter.grant = Some(Grant::Expired);
+            waiter.grant = Some(Grant::Expired(waiting));
         }
         Err(grant)
+    }
+
+    /// Gives the oldest what `grant` makes, and answers with its waker; `None` if its deadline has passed.
+    #[inline]
+    pub(super) fn grant_first(
+        &mut self,
+        now: Time,
+        grant: impl FnOnce() -> Grant<T, E>,
+    ) -> Option<Option<Waker>> {
+        let first = self.first;
+        if self.at(first).deadline <= now {
+            return None;
+        }
+        self.unlink(first);
+        let waiter = self.at(first);
+        waiter.grant = Some(grant());
+        Some(waiter.waker.take())
+    }
+
+    /// Tells one whose deadline has passed, if he still waits.
+    pub(super) fn expire(&mut self, id: WaiterId, woken: &mut Wakers) {
+        if self.is_queued(id) {
+            let waiting = self.queued;
+            self.unlink(id.index);
+            let waiter = self.at(id.index);
+            woken.extend(waiter.waker.take());
+            waiter.grant = Some(Grant::Expired(waiting));
+        }
+    }
+
+    /// Whether he waits and was granted nothing yet.
+    #[inline]
+    pub(super) fn is_queued(&self, id: WaiterId) -> bool {
+        let waiter = self.waiters[id.index as usize].as_ref();
+        waiter.is_some_and(|waiter| waiter.ticket == id.ticket && waiter.grant.is_none())
     }
 
     /// Gives `grant` to the newest, if there is one.

@@ -50,15 +50,6 @@ pub(crate) fn spawn<M: Manager>(shared: &Arc<Shared<M>>) {
     });
 }
 
-/// Without maintenance: only there to be dropped with the runtime.
-pub(crate) fn spawn_sentinel<M: Manager>(shared: &Arc<Shared<M>>) {
-    let (stopped, pool) = (shared.stopped(), Remote::new(shared));
-    shared.runtime.spawn(async move {
-        stopped.await;
-        drop(pool);
-    });
-}
-
 impl<M: Manager> Shared<M> {
     /// Does all there is to do, and answers when there will be more.
     async fn maintain(self: &Arc<Self>) -> Time {
@@ -72,7 +63,13 @@ impl<M: Manager> Shared<M> {
                 yield_now().await;
             }
             let now = self.clock.exact();
-            let due = self.update_at(now, |state, now, effects| state.expire(now, effects));
+            let due = self.update_at(now, |state, now, effects| {
+                let dismissed = state.dismiss(now, effects);
+                match self.config.maintenance {
+                    true => state.expire(now, effects).min(dismissed),
+                    false => dismissed,
+                }
+            });
             if due > now {
                 return due;
             }

@@ -159,7 +159,8 @@ impl Model {
             return self.close(key, Lent { slot, value }, CloseReason::GaveWay);
         }
         let mut value = Some(value);
-        if !state.check_in(slot, &mut value, Time::START) {
+        let home = state.check_in(slot, &mut value, Time::START);
+        if home.is_none() {
             drop(state);
             let value = value.unwrap();
             self.step(key, |state, effects| {

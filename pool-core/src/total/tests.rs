@@ -290,7 +290,8 @@ impl World {
             return self.give_up(lent, CloseReason::GaveWay);
         }
         let mut value = Some(value);
-        if !self.states[key].check_in(slot, &mut value, self.now) {
+        let home = self.states[key].check_in(slot, &mut value, self.now);
+        if home.is_none() {
             let value = value.expect("it was left");
             self.step(key, |state, now, effects| {
                 state.give_back(slot, value, None, now, effects)

@@ -206,7 +206,7 @@ impl<T: Carrier, E: Clone> State<T, E> {
                 self.change(slot, |open| open.leases -= 1);
             }
             Some(Grant::Failed(error, _)) => effects.error = Some(error),
-            Some(Grant::Expired | Grant::Refused | Grant::Closed) | None => {}
+            Some(Grant::Expired(_) | Grant::Refused | Grant::Closed) | None => {}
         }
         self.settle(now, effects);
     }

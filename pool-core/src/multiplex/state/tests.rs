@@ -266,7 +266,7 @@ impl World {
             Err(_) => self.callers.push(caller),
             Ok(Grant::Connection(lent)) => self.seats.push(lent),
             Ok(Grant::Failed(..)) => {}
-            Ok(Grant::Expired) => assert!(caller.deadline <= self.now),
+            Ok(Grant::Expired(_)) => assert!(caller.deadline <= self.now),
             Ok(other) => unreachable!("{other:?}"),
         }
     }
