@@ -119,6 +119,7 @@ struct Waiter<M: Manager, H: Borrow<Arc<Shared<M>>>> {
     place: Option<WaiterId>,
     /// When the checkout left the hot path; at the start of time if it has not.
     begun: Time,
+    deadline: Time,
     queued: bool,
     /// It was queued at some time.
     waited: bool,
@@ -241,6 +242,7 @@ impl<M: Manager, H: Borrow<Arc<Shared<M>>> + Clone> Acquire<M, H> {
             home: Some(home),
             place: None,
             begun: Time::START,
+            deadline: Time::NEVER,
             queued: false,
             waited: false,
             manager: PhantomData,
@@ -265,7 +267,8 @@ impl<M: Manager, H: Borrow<Arc<Shared<M>>> + Clone> Acquire<M, H> {
                     }
                 }
             }
-            this.waiter.begun = this.waiter.shared().clock.exact();
+            (this.waiter.begun, this.waiter.deadline) =
+                this.waiter.shared().clock.begin(*this.limit);
         }
         self.poll_slow(cx)
     }
@@ -307,7 +310,7 @@ impl<M: Manager, H: Borrow<Arc<Shared<M>>> + Clone> Acquire<M, H> {
             } else {
                 // Cloned before the lock is taken: a waker is the user's.
                 let (former, waker) = (this.waiter.place, cx.waker().clone());
-                let (waited, deadline) = (this.waiter.waited, this.waiter.deadline(*this.limit));
+                let (waited, deadline) = (this.waiter.waited, this.waiter.deadline);
                 let shared = this.waiter.shared();
                 match shared.request(former, waited, deadline, waker) {
                     Err(grant) => grant,
@@ -403,7 +406,7 @@ impl<M: Manager, H: Borrow<Arc<Shared<M>>> + Clone> Acquire<M, H> {
                 // Should it not pass, he is where he would be had he queued at once.
                 let place = &mut this.waiter.place;
                 place.get_or_insert_with(|| shared.lock().reserve_place());
-                let deadline = this.waiter.deadline(*this.limit);
+                let deadline = this.waiter.deadline;
                 *this.checking = Some(Box::pin(examined(lease.rehome(shared), due, deadline)));
                 Accepted::Checking
             }
@@ -457,10 +460,6 @@ impl<M: Manager, H: Borrow<Arc<Shared<M>>>> Waiter<M, H> {
     #[inline]
     fn shared(&self) -> &Arc<Shared<M>> {
         self.home().borrow()
-    }
-
-    fn deadline(&self, limit: Option<Duration>) -> Time {
-        limit.map_or(Time::NEVER, |limit| self.begun.after(limit))
     }
 
     /// What came, if anything has; else `cx` will be woken.

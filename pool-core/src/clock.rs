@@ -17,6 +17,9 @@ use tokio::time::Instant;
 
 use crate::state::Time;
 
+/// To limits from here on a tick does not matter.
+const LONG: Duration = Duration::from_secs(1);
+
 #[derive(Debug)]
 pub(crate) struct Clock {
     stopwatch: Stopwatch,
@@ -76,6 +79,21 @@ impl Clock {
         self.stopwatch.now()
     }
 
+    /// When a limit begins that begins now, and when it is over. One of a second and more is over up to a tick late, and
+    /// not early either.
+    #[inline]
+    pub(crate) fn begin(&self, limit: Option<Duration>) -> (Time, Time) {
+        let Some(limit) = limit else {
+            return (self.coarse(), Time::NEVER);
+        };
+        if limit < LONG || self.exactly.load(Ordering::Relaxed) {
+            let now = self.exact();
+            return (now, now.after(limit));
+        }
+        let now = self.coarse();
+        (now, now.after(limit).after_nanos(self.coarse.tick()))
+    }
+
     /// Looks whether a test has paused the clock since; for tasks, at times when a microsecond does not matter.
     pub(crate) fn notice_pause(&self) {
         if !self.exactly.load(Ordering::Relaxed) && stands_still(Instant::now()) {
@@ -124,6 +142,7 @@ pub(crate) use tokio::time::{Sleep, sleep, timeout};
 #[derive(Clone, Copy, Debug)]
 struct Coarse {
     start: i64,
+    tick: u64,
 }
 
 #[cfg(target_os = "linux")]
@@ -131,7 +150,16 @@ impl Coarse {
     fn start() -> Self {
         Self {
             start: nanos(rustix::time::ClockId::Monotonic),
+            tick: in_nanos(rustix::time::clock_getres(
+                rustix::time::ClockId::MonotonicCoarse,
+            ))
+            .unsigned_abs(),
         }
+    }
+
+    /// By how many nanoseconds a reading may be late.
+    fn tick(&self) -> u64 {
+        self.tick
     }
 
     #[inline]
@@ -145,7 +173,12 @@ impl Coarse {
 #[cfg(target_os = "linux")]
 #[inline]
 fn nanos(clock: rustix::time::ClockId) -> i64 {
-    let time = rustix::time::clock_gettime(clock);
+    in_nanos(rustix::time::clock_gettime(clock))
+}
+
+#[cfg(target_os = "linux")]
+#[inline]
+fn in_nanos(time: rustix::time::Timespec) -> i64 {
     time.tv_sec * 1_000_000_000 + time.tv_nsec
 }
 
@@ -161,6 +194,10 @@ impl Coarse {
 
     fn now(&self) -> Option<Time> {
         None
+    }
+
+    fn tick(&self) -> u64 {
+        0
     }
 }
 
@@ -195,6 +232,20 @@ mod tests {
         }
         clock.notice_pause();
         assert!(!clock.exactly.load(Ordering::Relaxed));
+    }
+
+    #[tokio::test]
+    async fn a_limit_is_over_not_early_and_at_most_a_tick_late() {
+        let clock = Clock::start(false);
+        for limit in [Duration::ZERO, Duration::from_millis(900), LONG, 30 * LONG] {
+            let before = clock.exact();
+            let (begun, over) = clock.begin(Some(limit));
+            let tick = Duration::from_nanos(clock.coarse.tick());
+            assert!(begun <= clock.exact());
+            assert!(over >= before.after(limit), "{limit:?} is over early");
+            assert!(over <= clock.exact().after(limit).after(tick));
+        }
+        assert_eq!(clock.begin(None).1, Time::NEVER);
     }
 
     #[tokio::test(start_paused = true)]

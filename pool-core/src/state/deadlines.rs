@@ -1,5 +1,7 @@
-//! Until when each caller waits. One timer for all of them is enough, set for the earliest deadline: a timer for each
-//! would cost more than the wait.
+//! Until when each caller waits. One timer serves them all: one each would cost more than the wait.
+//!
+//! Nearly all waits end long before their deadline, so the deadlines are put in order only when the timer fires, and only
+//! those of callers who still wait then.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -7,31 +9,26 @@ use std::collections::BinaryHeap;
 use super::time::Time;
 use super::waiters::{WaiterId, Waiters};
 
-/// Those who have left already are forgotten when they may be half of all.
+/// Callers who have gone are looked for when there may be more of them than of others, and a few.
 pub(super) const FEW: usize = 32;
 
 #[derive(Debug)]
 pub(super) struct Deadlines {
-    /// The earliest first, among them those of callers who wait no more.
-    deadlines: BinaryHeap<Reverse<(Time, WaiterId)>>,
-    /// How many there may be before those are looked for.
-    most: usize,
-    /// What the timer is set for; not later than the first of them.
+    /// What the timer is set for: not later than the deadline of anybody who waits.
     next: Time,
+    /// The earliest first, of those who were there when the timer last fired; some may have gone since.
+    listed: BinaryHeap<Reverse<(Time, WaiterId)>>,
+    /// How many there may be before those who have gone are looked for.
+    most: usize,
 }
 
 impl Deadlines {
     pub(super) fn new() -> Self {
         Self {
-            deadlines: BinaryHeap::new(),
-            most: FEW,
             next: Time::NEVER,
+            listed: BinaryHeap::new(),
+            most: FEW,
         }
-    }
-
-    #[cfg(test)]
-    pub(super) fn len(&self) -> usize {
-        self.deadlines.len()
     }
 
     /// When the timer fires.
@@ -40,41 +37,40 @@ impl Deadlines {
         self.next
     }
 
-    /// Whether the timer must be set anew for this one.
-    #[inline]
-    pub(super) fn add<T, E>(
-        &mut self,
-        deadline: Time,
-        place: WaiterId,
-        waiters: &Waiters<T, E>,
-    ) -> bool {
-        if deadline == Time::NEVER {
-            return false;
-        }
-        if self.deadlines.len() >= self.most {
-            self.forget_gone(waiters);
-        }
-        self.deadlines.push(Reverse((deadline, place)));
+    /// Somebody waits until then; whether the timer must be set anew for him.
+    pub(super) fn note(&mut self, deadline: Time) -> bool {
         let is_earlier = deadline < self.next;
         self.next = self.next.min(deadline);
         is_earlier
     }
 
-    /// The timer has fired: one whose deadline has passed, who may have left since; if there is none, the timer is to be
-    /// set for the next.
+    /// The timer has fired, or one comes who is not behind all others.
+    pub(super) fn list<T, E>(&mut self, deadline: Time, place: WaiterId, waiters: &Waiters<T, E>) {
+        if deadline == Time::NEVER {
+            return;
+        }
+        if self.listed.len() >= self.most {
+            self.listed
+                .retain(|&Reverse((_, place))| waiters.is_queued(place));
+            self.most = FEW + 2 * self.listed.len();
+        }
+        self.listed.push(Reverse((deadline, place)));
+    }
+
+    /// All who wait are listed: one whose deadline has passed, who may have gone since. If there is none, the timer is to
+    /// be set for the next.
     pub(super) fn pop_due(&mut self, now: Time) -> Option<WaiterId> {
-        let earliest = self.deadlines.peek().map(|&Reverse(earliest)| earliest);
+        let earliest = self.listed.peek().map(|&Reverse(earliest)| earliest);
         self.next = earliest.map_or(Time::NEVER, |(deadline, _)| deadline);
         if self.next > now {
             return None;
         }
-        self.deadlines.pop();
+        self.listed.pop();
         earliest.map(|(_, place)| place)
     }
 
-    fn forget_gone<T, E>(&mut self, waiters: &Waiters<T, E>) {
-        self.deadlines
-            .retain(|&Reverse((_, place))| waiters.is_queued(place));
-        self.most = FEW + 2 * self.deadlines.len();
+    #[cfg(test)]
+    pub(super) fn listed(&self) -> usize {
+        self.listed.len()
     }
 }

@@ -274,7 +274,10 @@ impl<T, E: Clone> State<T, E> {
             Grant::Refused
         } else {
             let place = self.waiters.join(former, deadline, waker);
-            effects.alarm = self.deadlines.add(deadline, place, &self.waiters);
+            if former.is_some() {
+                self.deadlines.list(deadline, place, &self.waiters);
+            }
+            effects.alarm = self.deadlines.note(deadline);
             self.totals.waited += u64::from(!waited);
             self.settle(now, effects);
             return Ok(place);
@@ -304,19 +307,21 @@ impl<T, E: Clone> State<T, E> {
         {
             return Err(waker);
         }
-        let place = self.waiters.join(None, deadline, waker);
-        self.deadlines.add(deadline, place, &self.waiters);
         self.totals.waited += 1;
-        Ok(place)
+        Ok(self.waiters.join(None, deadline, waker))
     }
 
     /// Tells those whose deadline has passed, at most a batch of them, and answers when the next one's does.
     pub(crate) fn dismiss(&mut self, now: Time, effects: &mut Effects<T, E>) -> Time {
         for _ in 0..reap::BATCH {
-            let Some(place) = self.deadlines.pop_due(now) else {
+            if self.deadlines.next() > now {
                 break;
-            };
-            self.waiters.expire(place, &mut effects.wake);
+            }
+            if let Some((deadline, place)) = self.waiters.next_unlisted() {
+                self.deadlines.list(deadline, place, &self.waiters);
+            } else if let Some(place) = self.deadlines.pop_due(now) {
+                self.waiters.expire(place, &mut effects.wake);
+            }
         }
         self.deadlines.next()
     }

@@ -44,6 +44,8 @@ pub(crate) struct Waiters<T, E> {
     free: Vec<u32>,
     first: u32,
     last: u32,
+    /// The oldest whose deadline nobody has asked for; so are all behind it.
+    unlisted: u32,
     queued: usize,
     /// Arrivals so far, possibly at several pools that count them together.
     arrivals: Arc<AtomicU64>,
@@ -59,6 +61,7 @@ impl<T, E> Waiters<T, E> {
             free: Vec::new(),
             first: NONE,
             last: NONE,
+            unlisted: NONE,
             queued: 0,
             arrivals: Arc::default(),
             #[cfg(test)]
@@ -148,6 +151,9 @@ impl<T, E> Waiters<T, E> {
         };
         self.link(before, behind, index, index);
         self.queued += 1;
+        if former.is_none() && self.unlisted == NONE {
+            self.unlisted = index;
+        }
         WaiterId { index, ticket }
     }
 
@@ -201,6 +207,18 @@ impl<T, E> Waiters<T, E> {
             woken.extend(waiter.waker.take());
             waiter.grant = Some(Grant::Expired(waiting));
         }
+    }
+
+    /// The next one whose deadline nobody has asked for.
+    pub(super) fn next_unlisted(&mut self) -> Option<(Time, WaiterId)> {
+        let index = self.unlisted;
+        if index == NONE {
+            return None;
+        }
+        let waiter = self.get(index);
+        let (deadline, ticket) = (waiter.deadline, waiter.ticket);
+        self.unlisted = waiter.behind;
+        Some((deadline, WaiterId { index, ticket }))
     }
 
     /// Whether he waits and was granted nothing yet.
@@ -278,6 +296,9 @@ impl<T, E> Waiters<T, E> {
 
     fn unlink(&mut self, index: u32) {
         let Waiter { before, behind, .. } = *self.at(index);
+        if self.unlisted == index {
+            self.unlisted = behind;
+        }
         self.link(before, behind, behind, before);
         self.queued -= 1;
     }
