@@ -5,8 +5,9 @@ use std::io::{self, IsTerminal, Write};
 use std::thread;
 use std::time::Duration;
 
+use yardstick::text::align;
+
 use crate::clock::timestamp;
-use crate::report::table::align;
 use crate::sockets::{Socket, SocketTable, TcpState, inodes_of};
 
 /// As many lines by remote address as a person wants to see.
@@ -117,7 +118,7 @@ fn render(sockets: &[Socket], all: bool) -> String {
     // An empty row, if anything comes after it.
     let between = (remotes.len() > 0).then(Vec::new);
     let rows: Vec<_> = states.chain(between).chain(remotes).collect();
-    let mut text = align(&rows);
+    let mut text = align(&rows, 2);
     if left_out > 0 {
         text.push_str(&format!("  \u{2026} {left_out} more\n"));
     }

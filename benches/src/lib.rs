@@ -3,7 +3,12 @@
 pub mod clock;
 #[cfg(feature = "rivals")]
 pub mod contenders;
+#[cfg(feature = "rivals")]
+pub mod crowd;
 pub mod findings;
+pub mod folder;
+pub mod machine;
+pub mod page;
 pub mod rounds;
 pub mod suites;
 pub mod text;

@@ -55,8 +55,10 @@ pub struct Entrant {
 impl Entrant {
     /// One that works as `work` does.
     pub fn new(name: &'static str, work: impl FnMut(Clocked, Duration) -> Slice + 'static) -> Self {
-        let work = Box::new(work);
-        Self { name, work }
+        Self {
+            name,
+            work: Box::new(work),
+        }
     }
 
     /// Works for about so long.

@@ -1,4 +1,4 @@
-//! A finding as text for a terminal.
+//! Findings and tables as text for a terminal.
 
 use std::fmt::Write;
 
@@ -10,53 +10,66 @@ pub fn render(finding: &Finding) -> String {
     for table in &finding.tables {
         let _ = writeln!(text, "{}", render_table(table));
     }
-    let _ = writeln!(text, "{}\n", wrapped(&finding.seen));
+    let _ = writeln!(text, "{}", wrapped(&finding.seen));
     for target in &finding.targets {
         let (verdict, seen) = (target.verdict(), &target.seen);
         let _ = writeln!(text, "  {verdict:<6}  {}: {seen}", target.target);
     }
+    if !finding.targets.is_empty() {
+        text.push('\n');
+    }
     for sentence in &finding.method {
-        let _ = writeln!(text, "{}", wrapped(sentence));
+        text.push_str(&wrapped(sentence));
     }
     text
 }
 
-/// The first column to the left, the figures after it to the right.
 fn render_table(table: &Table) -> String {
+    let mut rows = vec![table.headings.clone()];
+    rows.extend_from_slice(&table.rows);
+    format!("{}\n{}", table.title, align(&rows, 1))
+}
+
+/// So many columns of words to the left, the numbers after them to the right.
+pub fn align(rows: &[Vec<String>], of_words: usize) -> String {
+    let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
     let width = |column: usize| {
-        let rows = table.rows.iter().chain([&table.headings]);
-        rows.map(|row| row[column].chars().count()).max()
+        let cells = rows.iter().filter_map(|row| row.get(column));
+        cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
     };
-    let widths: Vec<_> = (0..table.headings.len()).filter_map(width).collect();
-    let mut text = format!("{}\n", table.title);
-    for row in [&table.headings].into_iter().chain(&table.rows) {
-        let cells = row.iter().zip(&widths).enumerate();
-        let cells = cells.map(|(column, (cell, &width))| match column {
-            0 => format!("{cell:<width$}"),
-            _ => format!("{cell:>width$}"),
-        });
-        let line = cells.collect::<Vec<_>>().join("  ");
-        let _ = writeln!(text, "  {}", line.trim_end());
+    let widths: Vec<_> = (0..columns).map(width).collect();
+    let mut text = String::new();
+    for row in rows {
+        let mut line = String::new();
+        for (column, (cell, &width)) in row.iter().zip(&widths).enumerate() {
+            let _ = match column < of_words {
+                true => write!(line, "  {cell:<width$}"),
+                false => write!(line, "  {cell:>width$}"),
+            };
+        }
+        let _ = writeln!(text, "{}", line.trim_end());
     }
     text
 }
 
-/// In lines of at most 110 characters, if no word is longer.
 fn wrapped(text: &str) -> String {
-    let mut lines = String::new();
-    let mut column = 0;
+    let lines = wrap(text, 108);
+    lines.iter().map(|line| format!("  {line}\n")).collect()
+}
+
+/// Lines of at most `width` characters.
+pub fn wrap(text: &str, width: usize) -> Vec<String> {
+    let mut lines = vec![String::new()];
     for word in text.split_whitespace() {
-        let wide = word.chars().count();
-        let between = match column {
-            0 => "  ",
-            column if column + wide > 108 => "\n  ",
-            _ => " ",
-        };
-        if between != " " {
-            column = 1;
+        let line = lines.last_mut().expect("there is always one");
+        if line.is_empty() {
+            line.push_str(word);
+        } else if line.chars().count() + 1 + word.chars().count() <= width {
+            line.push(' ');
+            line.push_str(word);
+        } else {
+            lines.push(word.into());
         }
-        column += wide + 1;
-        let _ = write!(lines, "{between}{word}");
     }
     lines
 }
@@ -66,19 +79,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_figure_stands_under_its_heading() {
-        let mut table = Table::new("Sizes", &["who", "bytes"]);
-        table.row(["ours".into(), "40".into()]);
+    fn every_number_stands_under_its_heading() {
+        let rows = [["order", "policy", "max"], ["lifo", "nothing", "49"]];
+        let rows: Vec<_> = rows.map(|row| row.map(String::from).to_vec()).into();
         assert_eq!(
-            render_table(&table),
-            "Sizes\n  who   bytes\n  ours     40\n"
+            align(&rows, 2),
+            "  order  policy   max\n  lifo   nothing   49\n"
         );
     }
 
     #[test]
-    fn sentences_are_wrapped_between_words() {
-        let text = wrapped(&"word ".repeat(50));
-        assert!(text.lines().all(|line| line.len() <= 110), "{text}");
-        assert_eq!(text.lines().count(), 3, "{text}");
+    fn long_sentences_are_wrapped_between_words() {
+        assert_eq!(wrap("one two three", 8), ["one two", "three"]);
     }
 }

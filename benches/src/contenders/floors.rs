@@ -140,3 +140,36 @@ impl DerefMut for StackGuard<'_> {
         &mut self.number
     }
 }
+
+/// No pool at all: what its users cost by themselves.
+#[derive(Clone, Copy, Debug)]
+pub struct Nothing;
+
+/// What [`Nothing`] lends.
+#[derive(Debug)]
+pub struct NothingGuard(u64);
+
+impl Contender for Nothing {
+    type Connection = u64;
+    type Guard<'a> = NothingGuard;
+    type Error = Infallible;
+
+    #[inline]
+    fn checkout(&self) -> impl Future<Output = Result<NothingGuard, Infallible>> + Send {
+        ready(Ok(NothingGuard(7)))
+    }
+}
+
+impl Deref for NothingGuard {
+    type Target = u64;
+
+    fn deref(&self) -> &u64 {
+        &self.0
+    }
+}
+
+impl DerefMut for NothingGuard {
+    fn deref_mut(&mut self) -> &mut u64 {
+        &mut self.0
+    }
+}

@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::io;
+use std::time::Duration;
 
 use ::mobc::{Connection, Error, Manager, Pool, async_trait};
 
@@ -32,16 +33,18 @@ impl<D: Dialler> Manager for Taught<D> {
     }
 }
 
-/// mobc at its defaults, but allowed to keep as many idle connections as it may open: by default it keeps 2.
+/// mobc, with or without its timeout of 30 s; allowed to keep as many idle connections as it may open: by default it
+/// keeps 2.
 #[derive(Clone, Debug)]
 pub struct Mobc<D: Dialler>(Pool<Taught<D>>);
 
 impl<D: Dialler> Mobc<D> {
     /// Dials nothing yet.
-    pub fn new(dialler: &D, size: usize) -> Self {
+    pub fn new(dialler: &D, size: usize, timeout: Option<Duration>) -> Self {
         let pool = Pool::builder()
             .max_open(size as u64)
             .max_idle(size as u64)
+            .get_timeout(timeout)
             .build(Taught(dialler.clone()));
         Self(pool)
     }

@@ -17,6 +17,7 @@ use std::future::Future;
 use std::io;
 use std::ops::DerefMut;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use pool_core::{Dropped, Order};
 use tokio::runtime::Runtime;
@@ -24,7 +25,7 @@ use tokio::runtime::Runtime;
 pub use self::bb8::Bb8;
 pub use self::deadpool::Deadpool;
 pub use self::fast_pool::FastPool;
-pub use self::floors::{Floor, Stack};
+pub use self::floors::{Floor, Nothing, Stack};
 pub use self::mobc::Mobc;
 pub use self::ours::{Borrowed, Owned};
 pub use self::qp::Qp;
@@ -114,6 +115,9 @@ pub const OURS_OWNED: &str = "ours, owned guard";
 /// The name of [`Floor`], the yardstick.
 pub const FLOOR: &str = "FLOOR: fair semaphore + mutex";
 
+/// The name of [`Nothing`], which is no pool.
+pub const NOTHING: &str = "no pool";
+
 /// The name of deadpool as it comes.
 pub const DEADPOOL: &str = "deadpool";
 
@@ -129,6 +133,7 @@ pub fn everybody<D: Dialler, Q: Question>(
     // Some spawn tasks of their own when they are made.
     let _entered = runtime.enter();
     let order = |order| Borrowed::new(dialler, size, order);
+    let mobc = |timeout| Mobc::new(dialler, size, timeout);
     let bb8 = |test| runtime.block_on(Bb8::new(dialler, size, test));
     vec![
         question.ask(FLOOR, Floor::new(dialler, size)),
@@ -140,12 +145,13 @@ pub fn everybody<D: Dialler, Q: Question>(
         question.ask("bb8", bb8(true)),
         question.ask("bb8, no test", bb8(false)),
         question.ask("fast_pool", FastPool::new(dialler, size)),
-        question.ask("mobc", Mobc::new(dialler, size)),
+        question.ask("mobc", mobc(Some(Duration::from_secs(30)))),
+        question.ask("mobc, no timeout", mobc(None)),
     ]
 }
 
-/// As [`everybody`], and those that make sense only while nobody has to wait: a mutex around a stack, r2d2, which would
-/// block the thread, and qp, whose waiters may hang for ever.
+/// As [`everybody`], and those that make sense only while nobody has to wait: a mutex around a stack, no pool at all, r2d2,
+/// which would block the thread, and qp, whose waiters may hang for ever.
 pub fn everybody_alone<Q: Question>(
     runtime: &Runtime,
     size: usize,
@@ -155,6 +161,7 @@ pub fn everybody_alone<Q: Question>(
     let _entered = runtime.enter();
     answers.extend([
         question.ask("floor: mutex, pop + push", Stack::new(size)),
+        question.ask(NOTHING, Nothing),
         question.ask("r2d2 (blocking)", R2d2::new(size)),
         question.ask("qp (its waiters hang)", Qp::new(size)),
     ]);
@@ -208,6 +215,6 @@ mod tests {
             .build()
             .expect("a runtime can be built");
         let names = everybody_alone(&runtime, 5, &Lends(&runtime));
-        assert_eq!(names.len(), 13);
+        assert_eq!(names.len(), 15);
     }
 }

@@ -2,19 +2,15 @@
 
 use std::fmt::Write;
 
+use yardstick::page::{self, escape};
+
 use super::plot::{self, Axes};
 use super::table::or_dash;
 use super::{Claim, IMITATED, PolicyReport, Report, StoryReport, milliseconds};
 
 /// The text of `report.html`, well-formed as XML so that a test can check it.
 pub(super) fn render(report: &Report) -> String {
-    let mut page = String::from("<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n");
-    page.push_str("<meta charset=\"utf-8\" />\n");
-    page.push_str("<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\" />\n");
-    page.push_str("<title>The lab: what idle connections do to a pool</title>\n<style>\n");
-    page.push_str(plot::STYLE);
-    page.push_str(include_str!("page.css"));
-    page.push_str("</style>\n</head>\n<body>\n");
+    let mut page = page::begin("The lab: what idle connections do to a pool");
     head(&mut page, report);
     page.push_str("<main>\n");
     for story in &report.stories {
@@ -22,8 +18,7 @@ pub(super) fn render(report: &Report) -> String {
     }
     page.push_str("</main>\n");
     foot(&mut page, report);
-    page.push_str("</body>\n</html>\n");
-    page
+    page::end(page)
 }
 
 fn head(page: &mut String, report: &Report) {
@@ -343,60 +338,14 @@ fn foot(page: &mut String, report: &Report) {
     );
 }
 
-fn escape(text: &str) -> String {
-    let mut escaped = String::with_capacity(text.len());
-    for character in text.chars() {
-        match character {
-            '&' => escaped.push_str("&amp;"),
-            '<' => escaped.push_str("&lt;"),
-            '>' => escaped.push_str("&gt;"),
-            '"' => escaped.push_str("&quot;"),
-            other => escaped.push(other),
-        }
-    }
-    escaped
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::report::tests::synthetic;
 
-    /// Reads `page` tag by tag and fails at the first one that closes what is not open.
-    fn assert_well_formed(page: &str) {
-        let mut open = Vec::new();
-        let mut rest = page.strip_prefix("<!DOCTYPE html>").expect("a doctype");
-        while let Some(start) = rest.find('<') {
-            let text = &rest[..start];
-            assert!(!text.contains('>'), "a stray bracket in {text:?}");
-            let end = start + rest[start..].find('>').expect("a tag ends");
-            let tag = &rest[start + 1..end];
-            assert_eq!(tag.matches('"').count() % 2, 0, "quotes in <{tag}>");
-            let name = tag.trim_start_matches('/').split_whitespace().next();
-            let name = name.expect("a tag has a name");
-            if tag.starts_with('/') {
-                assert_eq!(open.pop(), Some(name), "closed by <{tag}>");
-            } else if !tag.ends_with('/') {
-                open.push(name);
-            }
-            rest = &rest[end + 1..];
-        }
-        assert_eq!(open, [""; 0], "left open");
-    }
-
     #[test]
     fn the_page_is_well_formed() {
-        assert_well_formed(&render(&synthetic()));
-    }
-
-    #[test]
-    fn the_page_needs_nothing_from_elsewhere() {
-        let page = render(&synthetic());
-        for reference in [
-            "http:", "https:", "src=", "href=", "url(", "@import", "<script", "<link",
-        ] {
-            assert!(!page.contains(reference), "{reference}");
-        }
+        assert_eq!(page::find_fault(&render(&synthetic())), None);
     }
 
     #[test]

@@ -1,19 +1,16 @@
 //! What a run of the lab found: the numbers, what was claimed beforehand, and the three ways to read it.
 
 pub(crate) mod claims;
-mod folder;
 pub(crate) mod html;
 pub(crate) mod json;
-pub(crate) mod machine;
 mod picture;
 mod plot;
 pub(crate) mod table;
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::io;
 use std::net::IpAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -24,8 +21,8 @@ use crate::heard::Told;
 use crate::sampler::Point;
 
 pub(crate) use claims::Claim;
-pub(crate) use folder::Folder;
-pub(crate) use machine::Machine;
+pub(crate) use yardstick::folder::Folder;
+pub(crate) use yardstick::machine::Machine;
 
 /// What a policy's name must not be taken for.
 pub(crate) const IMITATED: &str = "Policies named after other libraries imitate their rule with this pool; none of those libraries is run.";
@@ -234,24 +231,14 @@ pub(crate) fn write(report: &Report, folder: &Folder) -> io::Result<Vec<PathBuf>
     if let Some(story) = report.stories.iter().find(burst) {
         files.push(("burst-on-a-stack.svg", picture::render(story)));
     }
-    let mut paths = Vec::new();
-    for (name, text) in files {
-        let path = folder.path().join(name);
-        write_whole(&path, &text)?;
-        paths.push(path);
-    }
-    Ok(paths)
-}
-
-/// Under another name first, so that a reader never finds half of it.
-fn write_whole(path: &Path, text: &str) -> io::Result<()> {
-    let draft = path.with_extension("draft");
-    fs::write(&draft, text)?;
-    fs::rename(&draft, path)
+    let files = files.iter();
+    files.map(|(name, text)| folder.write(name, text)).collect()
 }
 
 #[cfg(test)]
 pub(crate) mod tests {
+    use std::fs;
+
     use super::*;
 
     /// A report with one story and two policies, one of which the kernel's table was not read for.

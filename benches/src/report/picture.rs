@@ -2,6 +2,8 @@
 
 use std::fmt::Write;
 
+use yardstick::page::COLOURS;
+
 use super::plot::{self, Axes, HEIGHT, WIDTH};
 use super::{PolicyReport, StoryReport, milliseconds, or_unknown};
 
@@ -30,7 +32,7 @@ pub(super) fn render(story: &StoryReport) -> String {
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {width} {height}\" role=\"img\">\n\
          <title>Sockets over time after a burst on a LIFO stack</title>\n<style>\n{}{}</style>\n\
          <rect class=\"page\" width=\"{width}\" height=\"{height}\" rx=\"10\" />\n",
-        plot::STYLE,
+        COLOURS,
         include_str!("picture.css"),
     );
     for ((policy, title), place) in shown.into_iter().zip(0u8..) {

@@ -4,9 +4,6 @@ use std::fmt::Write;
 
 use crate::sampler::Point;
 
-/// The colours of the report, by light and in the dark, and the look of its plots.
-pub(super) const STYLE: &str = include_str!("plot.css");
-
 pub(super) const WIDTH: f64 = 340.0;
 pub(super) const HEIGHT: f64 = 128.0;
 const LEFT: f64 = 30.0;

@@ -2,6 +2,8 @@
 
 use std::fmt::Write;
 
+use yardstick::text::{align, wrap};
+
 use super::{IMITATED, PolicyReport, Report, StoryReport, milliseconds};
 
 /// What the headings mean.
@@ -63,7 +65,7 @@ fn render_story(story: &StoryReport, is_foreign: bool) -> String {
     let mut rows = vec![heading(story, is_foreign)];
     rows.extend(story.policies.iter().map(|policy| row(policy, is_foreign)));
     let mut text = format!("{}\n", story.title);
-    text.push_str(&align(&rows));
+    text.push_str(&align(&rows, 2));
     let ours = story.policies.iter().filter(|policy| policy.is_ours());
     let told = ours.map(|policy| format!("{} says: {}.", policy.policy, policy.told.in_words()));
     for line in std::iter::once(story.seen.clone())
@@ -128,60 +130,11 @@ pub(crate) fn or_dash<T: ToString>(value: Option<T>) -> String {
     value.map_or_else(|| "-".into(), |value| value.to_string())
 }
 
-/// Two columns of words to the left, the numbers after them to the right.
-pub(crate) fn align(rows: &[Vec<String>]) -> String {
-    let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
-    let width = |column: usize| {
-        let cells = rows.iter().filter_map(|row| row.get(column));
-        cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
-    };
-    let widths: Vec<_> = (0..columns).map(width).collect();
-    let mut text = String::new();
-    for row in rows {
-        let mut line = String::new();
-        for (column, (cell, &width)) in row.iter().zip(&widths).enumerate() {
-            let _ = match column {
-                0 | 1 => write!(line, "  {cell:<width$}"),
-                _ => write!(line, "  {cell:>width$}"),
-            };
-        }
-        let _ = writeln!(text, "{}", line.trim_end());
-    }
-    text
-}
-
-/// Lines of at most `width` characters.
-fn wrap(text: &str, width: usize) -> Vec<String> {
-    let mut lines = vec![String::new()];
-    for word in text.split_whitespace() {
-        let line = lines.last_mut().expect("there is always one");
-        if line.is_empty() {
-            line.push_str(word);
-        } else if line.chars().count() + 1 + word.chars().count() <= width {
-            line.push(' ');
-            line.push_str(word);
-        } else {
-            lines.push(word.into());
-        }
-    }
-    lines
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::report::Claim;
     use crate::report::tests::synthetic;
-
-    #[test]
-    fn every_number_stands_under_its_heading() {
-        let rows = [["order", "policy", "max"], ["lifo", "nothing", "49"]];
-        let rows: Vec<_> = rows.map(|row| row.map(String::from).to_vec()).into();
-        assert_eq!(
-            align(&rows),
-            "  order  policy   max\n  lifo   nothing   49\n"
-        );
-    }
 
     #[test]
     fn the_table_names_what_failed_and_what_was_not_seen() {
@@ -257,10 +210,5 @@ mod tests {
     #[test]
     fn of_no_story_nothing_is_said() {
         assert_eq!(render_stories(&[], false), "");
-    }
-
-    #[test]
-    fn long_sentences_are_wrapped_between_words() {
-        assert_eq!(wrap("one two three", 8), ["one two", "three"]);
     }
 }

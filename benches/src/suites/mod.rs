@@ -3,7 +3,15 @@
 //! A suite is a constant [`Suite`] in a file of its own, whose function `measure` answers with a [`Finding`]; it takes part
 //! once it stands in [`SUITES`].
 
+#[cfg(feature = "rivals")]
+pub mod cancelled_waiters;
+#[cfg(feature = "rivals")]
+pub mod contended;
 pub mod order;
+#[cfg(feature = "rivals")]
+pub mod plenty;
+#[cfg(feature = "rivals")]
+pub mod two_cores;
 #[cfg(feature = "rivals")]
 pub mod uncontended;
 
@@ -24,7 +32,14 @@ pub struct Suite {
 
 /// All of them, in the order of the report.
 #[cfg(feature = "rivals")]
-pub const SUITES: &[Suite] = &[uncontended::SUITE, order::SUITE];
+pub const SUITES: &[Suite] = &[
+    uncontended::SUITE,
+    contended::SUITE,
+    plenty::SUITE,
+    two_cores::SUITE,
+    cancelled_waiters::SUITE,
+    order::SUITE,
+];
 
 /// How much of it, and whom to tell.
 #[derive(Clone, Copy, Debug)]

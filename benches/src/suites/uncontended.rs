@@ -9,7 +9,9 @@ use tokio::task::unconstrained;
 
 use super::{Effort, Suite};
 use crate::clock::now;
-use crate::contenders::{Contender, FLOOR, OURS, OURS_OWNED, Question, everybody_alone, fill};
+use crate::contenders::{
+    Contender, FLOOR, NOTHING, OURS, OURS_OWNED, Question, everybody_alone, fill,
+};
 use crate::findings::{Finding, Plot, Table, Target, digits, is_ours};
 use crate::rounds::{Entrant, Plan, Record, Slice, of, play};
 
@@ -123,7 +125,8 @@ fn measure(effort: &Effort) -> Finding {
 fn fastest_rival(records: &[Record]) -> &Record {
     let rivals = records.iter().filter(|record| {
         let name = record.name.to_lowercase();
-        !is_ours(&name) && !name.starts_with("floor") && !name.starts_with("qp")
+        let others = ["floor", "qp", NOTHING];
+        !is_ours(&name) && !others.iter().any(|other| name.starts_with(other))
     });
     let nanos = |record: &&Record| record.median(|round| round.nanos);
     let fastest = rivals.min_by(|one, other| nanos(one).total_cmp(&nanos(other)));

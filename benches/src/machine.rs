@@ -6,18 +6,24 @@ use serde::Serialize;
 
 /// The machine, as far as it tells.
 #[derive(Debug, Default, Serialize)]
-pub(crate) struct Machine {
-    pub(crate) os: String,
-    pub(crate) kernel: Option<String>,
-    pub(crate) arch: String,
-    pub(crate) cpu: Option<String>,
-    pub(crate) cores: usize,
-    pub(crate) open_files_limit: Option<u64>,
+pub struct Machine {
+    /// As Rust calls it.
+    pub os: String,
+    /// Its version.
+    pub kernel: Option<String>,
+    /// As Rust calls it.
+    pub arch: String,
+    /// The model.
+    pub cpu: Option<String>,
+    /// How many this process may use.
+    pub cores: usize,
+    /// How many files it may have open.
+    pub open_files_limit: Option<u64>,
 }
 
 impl Machine {
     /// The machine this runs on.
-    pub(crate) fn this(open_files_limit: Option<u64>) -> Self {
+    pub fn this(open_files_limit: Option<u64>) -> Self {
         Self {
             os: std::env::consts::OS.into(),
             kernel: kernel(),
@@ -29,7 +35,7 @@ impl Machine {
     }
 
     /// In one line.
-    pub(crate) fn in_words(&self) -> String {
+    pub fn in_words(&self) -> String {
         let Self {
             os, arch, cores, ..
         } = self;

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 /// What had to be created for it is removed again as far as it is still empty, so that a run that ends without reports
 /// leaves nothing behind.
 #[derive(Debug)]
-pub(crate) struct Folder {
+pub struct Folder {
     path: PathBuf,
     /// The innermost first.
     created: Vec<PathBuf>,
@@ -23,7 +23,7 @@ impl Folder {
     /// # Errors
     ///
     /// When any of that cannot be done.
-    pub(crate) fn prepare(path: PathBuf) -> io::Result<Self> {
+    pub fn prepare(path: PathBuf) -> io::Result<Self> {
         let is_missing = |path: &&Path| !path.as_os_str().is_empty() && !path.exists();
         let created = path.ancestors().take_while(is_missing);
         let created = created.map(Path::to_path_buf).collect();
@@ -36,8 +36,22 @@ impl Folder {
         Ok(folder)
     }
 
-    pub(crate) fn path(&self) -> &Path {
+    /// Where it is.
+    pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Writes a file into it, under another name first, so that a reader never finds half of it. Answers where it is.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be written.
+    pub fn write(&self, name: &str, text: &str) -> io::Result<PathBuf> {
+        let path = self.path.join(name);
+        let draft = path.with_extension("draft");
+        fs::write(&draft, text)?;
+        fs::rename(&draft, &path)?;
+        Ok(path)
     }
 }
 
