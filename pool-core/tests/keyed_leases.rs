@@ -93,6 +93,37 @@ async fn a_lease_and_a_checkout_of_a_key_draw_on_the_same_connections() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn who_waits_for_a_lease_is_counted_once_beside_who_waits_for_a_connection() {
+    let pool = lines(2, 1, 2);
+    let waiting = |expected: usize| {
+        assert_eq!(pool.status().waiting, expected);
+        assert_eq!(pool.status_of(&"here").unwrap().waiting, expected);
+    };
+    let held = (
+        pool.lease(&"here").await.unwrap(),
+        pool.lease(&"here").await.unwrap(),
+    );
+    let mut leases = Vec::new();
+    for count in 1..=3 {
+        let mut lease = Box::pin(pool.lease(&"here"));
+        assert!(poll(&mut lease).is_pending());
+        leases.push(lease);
+        settle().await;
+        waiting(count);
+    }
+    let mut own = Box::pin(pool.checkout(&"here"));
+    assert!(poll(&mut own).is_pending());
+    waiting(4);
+    drop(leases);
+    settle().await;
+    waiting(1);
+    drop(own);
+    drop(held);
+    settle().await;
+    waiting(0);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_lease_given_up_leaves_nothing_and_a_closed_pool_gives_none() {
     let pool = lines(1, 1, 1);
     let held = pool.lease(&"here").await.unwrap();

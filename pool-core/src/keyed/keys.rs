@@ -20,6 +20,7 @@ use crate::manager::Manager;
 use crate::multiplex::{self, Layer, Share};
 use crate::pool::Pool;
 use crate::shared::{Debt, caught};
+use crate::status::Status;
 use crate::total::{Home, KeyId, Ledger, Limits, Member};
 
 /// What all handles, checkouts and tasks of a keyed pool share.
@@ -66,10 +67,22 @@ pub(super) struct Entry<K, M: Manager> {
     pub(super) pool: Pool<M>,
     /// The layer that shares its connections, an `Arc<Layer<M>>`, from the first lease on. Of a type that managers need
     /// not be able to fill.
-    layer: OnceLock<Box<dyn Any + Send + Sync>>,
+    layer: OnceLock<Box<dyn Queue>>,
     /// Raised under the lock alone: while it is held and there are none, nobody comes.
     visitors: AtomicUsize,
     ledger: Arc<Ledger<M>>,
+}
+
+/// What every layer can be asked.
+trait Queue: Any + Send + Sync {
+    /// All who wait for a lease or a connection, if so many do for a connection in the pool's queue.
+    fn waiting(&self, in_pool: usize) -> usize;
+}
+
+impl<M: Share> Queue for Arc<Layer<M>> {
+    fn waiting(&self, in_pool: usize) -> usize {
+        Layer::waiting(self, in_pool)
+    }
 }
 
 /// Somebody has to do with a key's pool. When the last one goes and nothing is left of it, the key is forgotten.
@@ -235,6 +248,15 @@ impl<K, M: Manager> Keys<K, M> {
         let places = self.lock();
         status.keys = places.by_id.values().filter(|place| !place.removed).count();
         status.is_closed = places.closed;
+        let shared = places
+            .by_id
+            .values()
+            .filter(|place| place.entry.is_shared());
+        let shared: Vec<Arc<Entry<K, M>>> = shared.map(|place| Arc::clone(&place.entry)).collect();
+        drop(places);
+        for entry in shared {
+            status.waiting = entry.waiting(status.waiting);
+        }
         status
     }
 
@@ -349,6 +371,22 @@ impl<K, M: Manager> Entry<K, M> {
         self.key.as_ref().expect("it is gone when this is")
     }
 
+    /// Its numbers, with those among who waits who want a lease.
+    pub(super) fn status(&self) -> Status {
+        let mut status = self.pool.status();
+        status.waiting = self.waiting(status.waiting);
+        status
+    }
+
+    fn waiting(&self, in_pool: usize) -> usize {
+        let layer = self.layer.get();
+        layer.map_or(in_pool, |layer| layer.waiting(in_pool))
+    }
+
+    fn is_shared(&self) -> bool {
+        self.layer.get().is_some()
+    }
+
     fn is_vacant(&self) -> bool {
         self.pool.shared().lock().is_vacant()
     }
@@ -369,10 +407,11 @@ impl<K, M: Manager> Entry<K, M> {
 
 impl<K, M: Share> Entry<K, M> {
     pub(super) fn layer(&self) -> &Arc<Layer<M>> {
-        let layer = self.layer.get_or_init(|| {
+        let layer: &dyn Queue = &**self.layer.get_or_init(|| {
             let limits = multiplex::Limits::of(self.pool.config());
             Box::new(Layer::new(Arc::clone(self.pool.shared()), limits))
         });
+        let layer: &dyn Any = layer;
         layer.downcast_ref().expect("made above")
     }
 }

@@ -261,7 +261,7 @@ where
     #[must_use]
     pub fn status_of(&self, key: &K) -> Option<Status> {
         let visit = self.keys.look_up(key)?;
-        Some(visit.entry.pool.status())
+        Some(visit.entry.status())
     }
 
     /// The keys of which there is anything, in no order.

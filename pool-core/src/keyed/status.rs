@@ -39,7 +39,8 @@ pub struct KeyedStatus {
     pub connecting: usize,
     /// Connections given up whose socket is not closed yet.
     pub closing: usize,
-    /// Callers in the queues.
+    /// Callers in the queues, for a connection or for a [lease](crate::KeyedPool::lease). What is opened for them is no
+    /// further caller.
     pub waiting: usize,
     /// Whether [`KeyedPool::close`](crate::KeyedPool::close) was called, the last handle dropped or the runtime shut down.
     pub is_closed: bool,

@@ -185,6 +185,13 @@ impl<M: Share> Layer<M> {
         status
     }
 
+    /// All who wait, if so many do in the pool's queue: for a lease, and for a connection of their own.
+    pub(crate) fn waiting(&self, in_pool: usize) -> usize {
+        let (callers, openings) = self.lock().queued();
+        // What is opened for a caller is not another one.
+        in_pool.saturating_sub(openings) + callers
+    }
+
     pub(super) fn status(&self) -> SharedStatus {
         let state = self.lock();
         let counts = state.counts();

@@ -318,6 +318,11 @@ impl<T: Carrier, E: Clone> State<T, E> {
 
 // The layer as a whole.
 impl<T: Carrier, E: Clone> State<T, E> {
+    /// Callers who wait, and openings, of which each that waits has a place in the pool's own queue.
+    pub(super) fn queued(&self) -> (usize, usize) {
+        (self.waiters.queued(), self.openings)
+    }
+
     pub(super) fn counts(&self) -> Counts {
         let mut counts = Counts {
             waiting: self.waiters.queued(),
