@@ -9,7 +9,7 @@ use http::Uri;
 use hyper_util::rt::TokioIo;
 use pool_http::{Http2, Replay};
 use support_h2::server::Recipe;
-use support_h2::{client, eventually, fetch, get, in_time, post};
+use support_h2::{becomes, client, fetch, get, in_time, post};
 use tokio::net::TcpStream;
 
 #[cfg(unix)]
@@ -50,10 +50,10 @@ async fn a_unix_socket_takes_every_host_and_is_watched() {
             ("any.test".into(), turn)
         );
         assert_eq!(answer.served.peer, None);
-        eventually(|| client.pool().status().idle, 1).await;
+        becomes(|| client.pool().status().idle, 1).await;
     }
     serving.abort();
-    eventually(|| client.pool().status().size(), 0).await;
+    becomes(|| client.pool().status().size(), 0).await;
     std::fs::remove_dir_all(&folder).unwrap();
 }
 
@@ -99,10 +99,10 @@ async fn a_connector_of_the_users_dials_and_its_connections_are_kept_and_watched
             let sent = fetch(&client, post("http://anywhere.test/x"));
             let answer = in_time(sent).await.unwrap();
             assert_eq!((answer.body, answer.served.requests), ("/x".into(), turn));
-            eventually(|| client.pool().status().idle, 1).await;
+            becomes(|| client.pool().status().idle, 1).await;
         }
         server.kill();
-        eventually(|| client.pool().status().size(), 0).await;
+        becomes(|| client.pool().status().size(), 0).await;
     }
 }
 

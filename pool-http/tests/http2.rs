@@ -12,7 +12,7 @@ use pool_core::{Leased, OnConnectError};
 use pool_http::{Client, Fate, Http2, Origin, RequestError};
 use support_h2::certificate::Certificate;
 use support_h2::server::{Recipe, Server, answer};
-use support_h2::{Answer, client, eventually, fetch, get, in_time};
+use support_h2::{Answer, becomes, client, fetch, get, in_time};
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 
@@ -138,7 +138,7 @@ async fn a_hundred_callers_of_http1_behind_tls_have_as_many_connections_as_may_b
     let url = held.server.at("/");
     let callers = join_all((0..100).map(|_| fetch(&client, get(&url))));
     let opens = async {
-        eventually(|| held.waiting(), 4).await;
+        becomes(|| held.waiting(), 4).await;
         held.gate.add_permits(100);
     };
     let (answers, ()) = in_time(async { tokio::join!(callers, opens) }).await;
@@ -156,7 +156,7 @@ async fn the_stream_limit_of_the_peer_is_kept_and_more_connections_are_opened() 
         let url = held.server.at("/");
         let callers = try_join_all((0..12).map(|_| fetch(&client, get(&url))));
         let opens = async {
-            eventually(|| held.waiting(), 3 * limit as usize).await;
+            becomes(|| held.waiting(), 3 * limit as usize).await;
             held.gate.add_permits(12);
         };
         let (answers, ()) = in_time(async { tokio::join!(callers, opens) }).await;
@@ -177,7 +177,7 @@ async fn a_cap_of_ours_is_kept_where_the_peer_allows_more() {
     let url = held.server.at("/");
     let callers = try_join_all((0..30).map(|_| fetch(&client, get(&url))));
     let opens = async {
-        eventually(|| held.waiting(), 10).await;
+        becomes(|| held.waiting(), 10).await;
         held.gate.add_permits(30);
     };
     let (answers, ()) = in_time(async { tokio::join!(callers, opens) }).await;
@@ -198,7 +198,7 @@ async fn who_waits_for_a_place_is_served_in_order() {
         }
     }));
     let opens = async {
-        eventually(|| held.waiting(), 1).await;
+        becomes(|| held.waiting(), 1).await;
         held.gate.add_permits(10);
     };
     in_time(async { tokio::join!(callers, opens) }).await;
@@ -229,10 +229,10 @@ async fn a_request_that_is_given_up_costs_its_stream_alone() {
     let client = knowing().build().unwrap();
     let url = held.server.at("/");
     let [given_up, kept] = [(); 2].map(|()| spawn(&client, &url));
-    eventually(|| held.waiting(), 2).await;
+    becomes(|| held.waiting(), 2).await;
     given_up.abort();
     // The server is told, by RST_STREAM.
-    eventually(|| held.waiting(), 1).await;
+    becomes(|| held.waiting(), 1).await;
     held.gate.add_permits(1);
     assert_eq!(in_time(kept).await.unwrap().unwrap().status, 200);
     held.gate.add_permits(1);
@@ -264,7 +264,7 @@ async fn a_body_that_nobody_reads_costs_its_stream_alone() {
         assert_eq!(answer.served.requests, 2 * turn + 1);
     }
     assert_eq!(server.accepted(), 1);
-    eventually(|| client.pool().status().in_use, 0).await;
+    becomes(|| client.pool().status().in_use, 0).await;
 }
 
 #[tokio::test]
@@ -272,9 +272,9 @@ async fn an_idle_connection_that_the_server_closes_is_closed_here_too() {
     let server = Recipe::echo().start().await;
     let client = knowing().build().unwrap();
     in_time(fetch(&client, get(&server.at("/")))).await.unwrap();
-    eventually(|| client.pool().status().idle, 1).await;
+    becomes(|| client.pool().status().idle, 1).await;
     server.kill();
-    eventually(|| client.pool().status().size(), 0).await;
+    becomes(|| client.pool().status().size(), 0).await;
 }
 
 #[tokio::test]
@@ -283,8 +283,8 @@ async fn an_idle_connection_that_the_server_says_goodbye_on_is_closed_here_too()
     let client = knowing().build().unwrap();
     in_time(fetch(&client, get(&server.at("/")))).await.unwrap();
     server.say_goodbye();
-    eventually(|| client.pool().status().size(), 0).await;
-    eventually(|| server.open(), 0).await;
+    becomes(|| client.pool().status().size(), 0).await;
+    becomes(|| server.open(), 0).await;
     let answer = in_time(fetch(&client, get(&server.at("/")))).await.unwrap();
     assert_eq!((answer.served.requests, answer.served.replays), (0, 0));
 }
@@ -295,7 +295,7 @@ async fn after_a_goodbye_new_requests_go_elsewhere_and_open_ones_finish() {
     let client = knowing().build().unwrap();
     let url = held.server.at("/");
     let open = join_all((0..5).map(|_| spawn(&client, &url)));
-    eventually(|| held.waiting(), 5).await;
+    becomes(|| held.waiting(), 5).await;
     let origin = Origin::of(&url.parse().unwrap()).unwrap();
     let place = in_time(client.pool().lease(&origin)).await.unwrap();
     let first = Leased::info(&place).id;
@@ -310,7 +310,7 @@ async fn after_a_goodbye_new_requests_go_elsewhere_and_open_ones_finish() {
     })
     .await;
     let new = spawn(&client, &url);
-    eventually(|| held.waiting(), 6).await;
+    becomes(|| held.waiting(), 6).await;
     assert_eq!(client.pool().status_of(&origin).unwrap().in_use, 2);
     held.gate.add_permits(6);
     let new = in_time(new).await.unwrap().unwrap();
@@ -319,7 +319,7 @@ async fn after_a_goodbye_new_requests_go_elsewhere_and_open_ones_finish() {
         let served = answer.unwrap().unwrap().served;
         assert_eq!((served.id, served.replays), (first, 0));
     }
-    eventually(|| held.server.open(), 1).await;
+    becomes(|| held.server.open(), 1).await;
 }
 
 #[tokio::test]
@@ -350,14 +350,14 @@ async fn no_socket_is_left_when_the_client_is_dropped() {
     let url = held.server.at("/");
     let callers = try_join_all((0..3).map(|_| fetch(&client, get(&url))));
     let opens = async {
-        eventually(|| held.waiting(), 3).await;
+        becomes(|| held.waiting(), 3).await;
         held.gate.add_permits(3);
     };
     let (answers, ()) = in_time(async { tokio::join!(callers, opens) }).await;
     answers.unwrap();
     assert_eq!(held.server.open(), 3);
     drop(client);
-    eventually(|| held.server.open(), 0).await;
+    becomes(|| held.server.open(), 0).await;
 }
 
 #[tokio::test]
@@ -377,7 +377,7 @@ async fn an_origin_may_change_what_it_speaks() {
         };
         if turn > 0 {
             server.kill();
-            eventually(|| client.pool().status().size(), 0).await;
+            becomes(|| client.pool().status().size(), 0).await;
             drop(server);
             let listener = reuse(port).await;
             server = Recipe::echo()

@@ -12,7 +12,7 @@ use hyper::body::Frame;
 use pool_http::{Client, ClientBuilder, ErrorKind, Fate, Http2, RequestError};
 use support_h2::frames::Frames;
 use support_h2::raw::{Listener, answer};
-use support_h2::{Answer, client, eventually, fetch, get, in_time, post};
+use support_h2::{Answer, becomes, client, fetch, get, in_time, post};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
@@ -232,7 +232,7 @@ async fn a_response_that_breaks_off_is_an_error_of_its_body() {
     driven.abort();
     let error = in_time(body.frame()).await.unwrap().unwrap_err();
     assert_eq!(error.kind(), ErrorKind::ResponseBody);
-    eventually(|| client.pool().status().size(), 0).await;
+    becomes(|| client.pool().status().size(), 0).await;
 }
 
 /// As short as may be, but a peer that is well must be able to answer in time on a busy machine.
@@ -281,7 +281,7 @@ async fn a_peer_that_falls_silent_while_idle_is_closed() {
     });
     done(sent).await.unwrap();
     assert_eq!(client.pool().status().idle, 1);
-    eventually(|| client.pool().status().size(), 0).await;
+    becomes(|| client.pool().status().size(), 0).await;
     drop(driven);
 }
 

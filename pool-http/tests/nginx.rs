@@ -11,7 +11,7 @@ use futures::future::try_join_all;
 use http::Version;
 use pool_http::RequestError;
 use support_h2::certificate::Certificate;
-use support_h2::{client, eventually, fetch, get, in_time};
+use support_h2::{becomes, client, fetch, get, in_time};
 
 struct Nginx {
     child: Child,
@@ -112,5 +112,5 @@ async fn no_get_is_lost_to_a_real_nginx() {
         tokio::time::sleep(Duration::from_millis(985 + 5 * round)).await;
         in_time(fetch(&client, get(&nginx.url))).await.unwrap();
     }
-    eventually(|| client.pool().status().size(), 0).await;
+    becomes(|| client.pool().status().size(), 0).await;
 }

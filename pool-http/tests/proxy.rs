@@ -9,7 +9,7 @@ use pool_core::OnConnectError;
 use pool_http::{Client, ErrorKind, Fate, Proxies};
 use support_h2::certificate::Certificate;
 use support_h2::server::Recipe;
-use support_h2::{eventually, fetch, get, in_time};
+use support_h2::{becomes, fetch, get, in_time};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -95,7 +95,7 @@ async fn a_forward_proxy_is_told_the_whole_url_and_serves_all_origins_on_one_con
     for url in ["http://one.test/a?b=c", "http://two.test:8080/"] {
         let answer = in_time(fetch(&client, get(url))).await.unwrap();
         assert_eq!(answer.body, "by proxy!");
-        eventually(|| client.pool().status().idle, 1).await;
+        becomes(|| client.pool().status().idle, 1).await;
     }
     let heads = proxy.heads();
     let authorization = "proxy-authorization: Basic YWxhZGRpbjpzZXNhbWU=\r\n";
@@ -137,7 +137,7 @@ async fn a_tunnel_carries_tls_and_leads_to_one_origin() {
                 (answer.body, answer.served.requests),
                 ("/x".into(), requests)
             );
-            eventually(|| client.pool().status().idle, turn + 1).await;
+            becomes(|| client.pool().status().idle, turn + 1).await;
         }
         let head = &proxy.heads()[turn];
         let port = server.address.port();
@@ -171,7 +171,7 @@ async fn a_tunnel_that_the_server_closes_while_idle_is_closed_here_too() {
         .await;
     in_time(fetch(&client, get(&server.at("/")))).await.unwrap();
     server.kill();
-    eventually(|| client.pool().status().size(), 0).await;
+    becomes(|| client.pool().status().size(), 0).await;
 }
 
 #[tokio::test]
@@ -200,7 +200,7 @@ async fn a_tunnel_that_cannot_be_had_just_now_is_tried_again() {
         .build()
         .unwrap();
     let mut waits = Box::pin(fetch(&client, get("https://one.test/")));
-    let tried = eventually(|| proxy.accepted() >= 2, true);
+    let tried = becomes(|| proxy.accepted() >= 2, true);
     in_time(async {
         tokio::select! {
             answer = &mut waits => panic!("{answer:?}"),

@@ -11,7 +11,7 @@ use pool_core::OnConnectError;
 use pool_http::{Client, ClientBuilder, ErrorKind, Fate, Http2};
 use support_h2::certificate::Certificate;
 use support_h2::server::Recipe;
-use support_h2::{LIMIT, client, eventually, fetch, get, in_time, post};
+use support_h2::{LIMIT, becomes, client, fetch, get, in_time, post};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
@@ -58,7 +58,7 @@ impl Scripted {
         let (answer, peer) =
             in_time(async { tokio::join!(fetch(&self.client, get(&self.url())), serve) }).await;
         assert_eq!(answer.unwrap().body, "first");
-        eventually(|| self.client.pool().status().idle, 1).await;
+        becomes(|| self.client.pool().status().idle, 1).await;
         peer
     }
 }
@@ -192,7 +192,7 @@ async fn a_response_to_nothing_never_answers_the_next_request() {
         let mut idle = peer.used().await;
         say(&mut idle, &response("unasked")).await;
         match is_busy {
-            false => eventually(|| peer.client.pool().status().idle, 0).await,
+            false => becomes(|| peer.client.pool().status().idle, 0).await,
             // The bytes are in the socket, and hyper has not seen them.
             true => block(Duration::from_millis(20)),
         }
@@ -231,7 +231,7 @@ async fn a_fin_while_idle_closes_the_connection() {
     let peer = Scripted::new(|client| client).await;
     let idle = peer.used().await;
     drop(idle);
-    eventually(|| peer.client.pool().status().size(), 0).await;
+    becomes(|| peer.client.pool().status().size(), 0).await;
 }
 
 /// Only in a process of its own, as the environment is everybody's.
@@ -303,111 +303,5 @@ impl Folder {
 impl Drop for Folder {
     fn drop(&mut self) {
         let _ = std::fs::remove_dir_all(&self.0);
-    }
-}
-
-/// The peer closes what has been idle for a while, in the moment in which the client may send.
-async fn race(protocols: &[&'static str], is_busy: bool) {
-    const PATIENCE: Duration = Duration::from_millis(4);
-    let certificate = Certificate::of("localhost");
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!(
-        "https://localhost:{}/",
-        listener.local_addr().unwrap().port()
-    );
-    let acceptor = TlsAcceptor::from(certificate.server(protocols));
-    let is_http2 = protocols.contains(&"h2");
-    // A runtime of its own, so that a busy client does not stop it.
-    let server = std::thread::spawn(move || {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .unwrap();
-        let listener = listener.into_std().unwrap();
-        runtime.block_on(async {
-            let listener = TcpListener::from_std(listener).unwrap();
-            loop {
-                let (socket, _) = listener.accept().await.unwrap();
-                socket.set_nodelay(true).unwrap();
-                let acceptor = acceptor.clone();
-                tokio::spawn(async move {
-                    let Ok(stream) = acceptor.accept(socket).await else {
-                        return;
-                    };
-                    match is_http2 {
-                        true => impatient_http2(stream, PATIENCE).await,
-                        false => impatient_http1(stream, PATIENCE).await,
-                    }
-                });
-            }
-        });
-    });
-    let client = client().tls(certificate.client()).build().unwrap();
-    let (mut lost, mut replayed) = (0, 0);
-    for round in 0..400_u64 {
-        // From well before the end to well after it.
-        let pause = PATIENCE.mul_f64(0.5 + (round % 40) as f64 / 40.0);
-        match is_busy {
-            true => block(pause),
-            false => tokio::time::sleep(pause).await,
-        }
-        let got = in_time(fetch(&client, get(&url))).await.unwrap();
-        replayed += got.served.replays;
-        match in_time(fetch(&client, post(&url))).await {
-            Ok(_) => {}
-            Err(error) => {
-                assert_eq!(error.fate(), Fate::Unknown);
-                lost += 1;
-            }
-        }
-    }
-    println!(
-        "{protocols:?}, busy {is_busy}: {replayed} replayed, {lost} POSTs unknown, of 400 each"
-    );
-    // The thread accepts until the process ends.
-    drop(server);
-}
-
-async fn impatient_http1(mut stream: TlsStream<TcpStream>, patience: Duration) {
-    let mut buffer = vec![0; 4096];
-    // For the first request it waits, as servers do.
-    let mut limit = LIMIT;
-    while let Ok(Ok(1..)) = timeout(limit, stream.read(&mut buffer)).await {
-        say(&mut stream, &response("here")).await;
-        limit = patience;
-    }
-    // With a close_notify.
-    let _ = stream.shutdown().await;
-}
-
-async fn impatient_http2(stream: TlsStream<TcpStream>, patience: Duration) {
-    let Ok(mut connection) = h2::server::handshake(stream).await else {
-        return;
-    };
-    let mut limit = LIMIT;
-    loop {
-        match timeout(limit, connection.accept()).await {
-            Ok(Some(Ok((_, mut respond)))) => {
-                if let Ok(mut body) = respond.send_response(http::Response::new(()), false) {
-                    let _ = body.send_data(Bytes::from_static(b"here"), true);
-                }
-                limit = patience;
-            }
-            Ok(None | Some(Err(_))) => return,
-            Err(_) => {
-                // What comes in before the client has heard of it is answered.
-                connection.graceful_shutdown();
-                limit = LIMIT;
-            }
-        }
-    }
-}
-
-#[tokio::test]
-async fn no_get_is_lost_to_a_server_that_closes_at_that_moment() {
-    for protocols in [&["http/1.1"], &["h2"]] {
-        for is_busy in [false, true] {
-            race(protocols, is_busy).await;
-        }
     }
 }

@@ -1,23 +1,25 @@
 //! Servers in the test's own process: hyper, for HTTP as it should be, and raw h2, where a peer must misbehave.
 
 #![allow(dead_code, reason = "each test file uses a part of it")]
+#![allow(unused_imports, reason = "each test file uses a part of it")]
 
 pub(crate) mod certificate;
+pub(crate) mod closing;
 pub(crate) mod frames;
 pub(crate) mod raw;
 pub(crate) mod server;
-
-use std::fmt::Debug;
-use std::time::Duration;
+#[cfg(target_os = "linux")]
+#[path = "../../../test-support/sockets.rs"]
+pub(crate) mod sockets;
+#[path = "../../../test-support/wait.rs"]
+mod wait;
 
 use bytes::Bytes;
 use http::{Method, Request, Response};
 use http_body_util::BodyExt;
 use pool_http::{Client, ClientBuilder, Proxies, RequestError, ResponseBody, Served};
-use tokio::time::{sleep, timeout};
 
-/// No test takes as long; one that does hangs.
-pub(crate) const LIMIT: Duration = Duration::from_secs(30);
+pub(crate) use self::wait::{LIMIT, arrives, becomes, in_time};
 
 /// Of which the environment is no part.
 pub(crate) fn client() -> ClientBuilder {
@@ -62,21 +64,5 @@ impl Answer {
             body,
             served,
         })
-    }
-}
-
-pub(crate) async fn in_time<T>(future: impl Future<Output = T>) -> T {
-    timeout(LIMIT, future).await.expect("it took too long")
-}
-
-/// Waits until it is so; what happens in another task, or in the kernel, takes its time.
-pub(crate) async fn eventually<T: PartialEq + Debug>(mut look: impl FnMut() -> T, expected: T) {
-    let looked = timeout(LIMIT, async {
-        while look() != expected {
-            sleep(Duration::from_millis(1)).await;
-        }
-    });
-    if looked.await.is_err() {
-        assert_eq!(look(), expected, "not within {LIMIT:?}");
     }
 }
