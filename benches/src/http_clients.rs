@@ -1,4 +1,4 @@
-//! The clients of HTTP/1 that are compared: this one, reqwest, hyper-util's, and bare connections of hyper.
+//! The clients of HTTP that are compared: this one, reqwest, hyper-util's, and bare connections of hyper.
 
 use std::future::Future;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -9,7 +9,7 @@ use http_body_util::{BodyExt, Empty};
 use hyper::body::Body;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::client::legacy::Client as Legacy;
-use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::client::legacy::connect::{Connect, HttpConnector};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::net::TcpStream;
 
@@ -47,7 +47,7 @@ where
 }
 
 #[derive(Clone)]
-pub(crate) struct Ours(pool_http::Client);
+pub(crate) struct Ours(pub(crate) pool_http::Client);
 
 impl Ours {
     pub(crate) fn new(most: usize) -> Self {
@@ -65,7 +65,7 @@ impl HttpClient for Ours {
 }
 
 #[derive(Clone)]
-pub(crate) struct Reqwest(reqwest::Client);
+pub(crate) struct Reqwest(pub(crate) reqwest::Client);
 
 impl Reqwest {
     pub(crate) fn new() -> Self {
@@ -86,7 +86,7 @@ impl HttpClient for Reqwest {
 }
 
 #[derive(Clone)]
-pub(crate) struct HyperUtil(Legacy<HttpConnector, Empty<Bytes>>);
+pub(crate) struct HyperUtil<C = HttpConnector>(pub(crate) Legacy<C, Empty<Bytes>>);
 
 impl HyperUtil {
     pub(crate) fn new() -> Self {
@@ -97,7 +97,7 @@ impl HyperUtil {
     }
 }
 
-impl HttpClient for HyperUtil {
+impl<C: Connect + Clone + Send + Sync + 'static> HttpClient for HyperUtil<C> {
     async fn send(&self, method: Method, url: &str) -> Result<usize, BoxError> {
         length(self.0.request(request(method, url)?).await?).await
     }
