@@ -119,7 +119,6 @@ struct Waiter<M: Manager, H: Borrow<Arc<Shared<M>>>> {
     place: Option<WaiterId>,
     /// When the checkout left the hot path; at the start of time if it has not.
     begun: Time,
-    deadline: Time,
     queued: bool,
     /// It was queued at some time.
     waited: bool,
@@ -242,7 +241,6 @@ impl<M: Manager, H: Borrow<Arc<Shared<M>>> + Clone> Acquire<M, H> {
             home: Some(home),
             place: None,
             begun: Time::START,
-            deadline: Time::NEVER,
             queued: false,
             waited: false,
             manager: PhantomData,
@@ -267,8 +265,7 @@ impl<M: Manager, H: Borrow<Arc<Shared<M>>> + Clone> Acquire<M, H> {
                     }
                 }
             }
-            (this.waiter.begun, this.waiter.deadline) =
-                this.waiter.shared().clock.begin(*this.limit);
+            this.waiter.begun = this.waiter.shared().clock.begin(*this.limit);
         }
         self.poll_slow(cx)
     }
@@ -310,7 +307,7 @@ impl<M: Manager, H: Borrow<Arc<Shared<M>>> + Clone> Acquire<M, H> {
             } else {
                 // Cloned before the lock is taken: a waker is the user's.
                 let (former, waker) = (this.waiter.place, cx.waker().clone());
-                let (waited, deadline) = (this.waiter.waited, this.waiter.deadline);
+                let (waited, deadline) = (this.waiter.waited, this.waiter.deadline(*this.limit));
                 let shared = this.waiter.shared();
                 match shared.request(former, waited, deadline, waker) {
                     Err(grant) => grant,
@@ -406,7 +403,7 @@ impl<M: Manager, H: Borrow<Arc<Shared<M>>> + Clone> Acquire<M, H> {
                 // Should it not pass, he is where he would be had he queued at once.
                 let place = &mut this.waiter.place;
                 place.get_or_insert_with(|| shared.lock().reserve_place());
-                let deadline = this.waiter.deadline;
+                let deadline = this.waiter.deadline(*this.limit);
                 *this.checking = Some(Box::pin(examined(lease.rehome(shared), due, deadline)));
                 Accepted::Checking
             }
@@ -460,6 +457,10 @@ impl<M: Manager, H: Borrow<Arc<Shared<M>>>> Waiter<M, H> {
     #[inline]
     fn shared(&self) -> &Arc<Shared<M>> {
         self.home().borrow()
+    }
+
+    fn deadline(&self, limit: Option<Duration>) -> Time {
+        self.shared().clock.end(self.begun, limit)
     }
 
     /// What came, if anything has; else `cx` will be woken.

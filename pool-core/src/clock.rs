@@ -79,19 +79,31 @@ impl Clock {
         self.stopwatch.now()
     }
 
-    /// When a limit begins that begins now, and when it is over. One of a second and more is over up to a tick late, and
-    /// not early either.
+    /// The beginning of such a limit.
     #[inline]
-    pub(crate) fn begin(&self, limit: Option<Duration>) -> (Time, Time) {
-        let Some(limit) = limit else {
-            return (self.coarse(), Time::NEVER);
-        };
-        if limit < LONG || self.exactly.load(Ordering::Relaxed) {
-            let now = self.exact();
-            return (now, now.after(limit));
+    pub(crate) fn begin(&self, limit: Option<Duration>) -> Time {
+        match limit {
+            Some(limit) if limit < LONG => self.exact(),
+            _ => self.coarse(),
         }
-        let now = self.coarse();
-        (now, now.after(limit).after_nanos(self.coarse.tick()))
+    }
+
+    /// The end of a limit that began then: not early, and if it is a long one, up to a tick late.
+    #[inline]
+    pub(crate) fn end(&self, begun: Time, limit: Option<Duration>) -> Time {
+        match limit {
+            None => Time::NEVER,
+            Some(limit) if limit < LONG => begun.after(limit),
+            Some(limit) => begun.after(limit).after_nanos(self.tick()),
+        }
+    }
+
+    /// By how many nanoseconds a coarse reading may be late.
+    fn tick(&self) -> u64 {
+        match self.exactly.load(Ordering::Relaxed) {
+            true => 0,
+            false => self.coarse.tick(),
+        }
     }
 
     /// Looks whether a test has paused the clock since; for tasks, at times when a microsecond does not matter.
@@ -166,7 +178,7 @@ impl Coarse {
     fn now(&self) -> Option<Time> {
         let elapsed = nanos(rustix::time::ClockId::MonotonicCoarse) - self.start;
         // Negative within the tick in which the pool was built.
-        Some(Time::FIRST.after_nanos(u64::try_from(elapsed).unwrap_or(0)))
+        Some(Time::FIRST.after_nanos(elapsed.max(0).unsigned_abs()))
     }
 }
 
@@ -239,13 +251,13 @@ mod tests {
         let clock = Clock::start(false);
         for limit in [Duration::ZERO, Duration::from_millis(900), LONG, 30 * LONG] {
             let before = clock.exact();
-            let (begun, over) = clock.begin(Some(limit));
-            let tick = Duration::from_nanos(clock.coarse.tick());
+            let begun = clock.begin(Some(limit));
+            let over = clock.end(begun, Some(limit));
             assert!(begun <= clock.exact());
             assert!(over >= before.after(limit), "{limit:?} is over early");
-            assert!(over <= clock.exact().after(limit).after(tick));
+            assert!(over <= clock.exact().after(limit).after_nanos(clock.tick()));
         }
-        assert_eq!(clock.begin(None).1, Time::NEVER);
+        assert_eq!(clock.end(clock.begin(None), None), Time::NEVER);
     }
 
     #[tokio::test(start_paused = true)]

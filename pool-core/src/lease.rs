@@ -71,7 +71,6 @@ impl<M: Manager, H: Borrow<Arc<Shared<M>>>> Lease<M, H> {
             return;
         }
         let idle_limit = shared.manager.idle_limit(&live.connection);
-        let letter = live.letter();
         let now = shared.clock.coarse();
         let state = shared.lock();
         // Under the lock: whoever looks for idle connections meanwhile either finds this one idle or is found looking.
@@ -79,7 +78,7 @@ impl<M: Manager, H: Borrow<Arc<Shared<M>>>> Lease<M, H> {
             self.fault = Some(CloseReason::GaveWay);
             return;
         }
-        let stirred = shared.has_stirred(live);
+        let letter = shared.has_stirred(live).then(|| live.letter());
         let refused = match idle_limit.is_none() && !self.aside {
             true => shared.check_in(state, self.slot, &mut self.live, now),
             false => Some(state),
@@ -90,7 +89,7 @@ impl<M: Manager, H: Borrow<Arc<Shared<M>>>> Lease<M, H> {
             state.give_back(self.slot, live, idle_limit, now, &mut effects);
             shared.conclude(state, now, effects);
         }
-        if stirred {
+        if let Some(letter) = letter {
             shared.inbox.tell(letter);
         }
     }

@@ -3,7 +3,7 @@
 //! Last in, first out takes the newest, first in, first out the oldest; the next to be reaped is always the oldest;
 //! any one can be taken out of the middle. Nothing here looks at more than it was asked for.
 
-use super::slots::{Phase, SlotId, Slots};
+use super::slots::{Phase, Slot, SlotId, Slots};
 
 #[derive(Debug)]
 pub(super) struct Idle {
@@ -43,8 +43,22 @@ impl Idle {
 
     /// Adds one that came home just now.
     #[inline]
-    pub(super) fn push_newest<T>(&mut self, slots: &mut Slots<T>, id: SlotId) {
-        self.insert_after(slots, self.newest, id);
+    pub(super) fn push_newest<'a, T>(
+        &mut self,
+        slots: &'a mut Slots<T>,
+        id: SlotId,
+    ) -> &'a mut Slot<T> {
+        let older = std::mem::replace(&mut self.newest, id);
+        match older {
+            SlotId::NONE => self.oldest = id,
+            older => slots.at(older).newer = id,
+        }
+        self.len += 1;
+        let slot = slots.at(id);
+        slot.older = older;
+        slot.newer = SlotId::NONE;
+        slot.phase = Phase::Idle;
+        slot
     }
 
     /// Puts one back where its age belongs: at the newest end if it came home just now, beside the neighbour it had if it
@@ -80,10 +94,12 @@ impl Idle {
         self.insert_after(slots, older, id);
     }
 
+    /// Takes one out, for use.
     #[inline]
-    pub(super) fn remove<T>(&mut self, slots: &mut Slots<T>, id: SlotId) {
+    pub(super) fn remove<'a, T>(&mut self, slots: &'a mut Slots<T>, id: SlotId) -> &'a mut Slot<T> {
         let slot = slots.at(id);
         debug_assert_eq!(slot.phase, Phase::Idle);
+        slot.phase = Phase::InUse;
         let (older, newer) = (slot.older, slot.newer);
         match older {
             SlotId::NONE => self.oldest = newer,
@@ -94,9 +110,9 @@ impl Idle {
             newer => slots.at(newer).older = older,
         }
         self.len -= 1;
+        slots.at(id)
     }
 
-    #[inline]
     fn insert_after<T>(&mut self, slots: &mut Slots<T>, older: SlotId, id: SlotId) {
         let newer = match older {
             SlotId::NONE => std::mem::replace(&mut self.oldest, id),

@@ -461,11 +461,10 @@ impl<T, E: Clone> State<T, E> {
         if news {
             return None;
         }
-        let slot = self.slots.at(id);
+        self.in_use -= 1;
+        let slot = self.idle.push_newest(&mut self.slots, id);
         slot.idle_since = now;
         slot.value = value.take();
-        self.in_use -= 1;
-        self.idle.push_newest(&mut self.slots, id);
         Some(CheckedIn::Idle)
     }
 
@@ -706,20 +705,17 @@ impl<T, E: Clone> State<T, E> {
             Order::Lifo => self.idle.newest(),
             Order::Fifo => self.idle.oldest(),
         }?;
-        let value = self.take_out(id);
-        self.hand_out(id, now);
+        let slot = self.idle.remove(&mut self.slots, id);
+        self.in_use += 1;
+        slot.hand_out(now);
+        self.totals.checkouts += 1;
+        let value = slot.take();
         Some(Lent { slot: id, value })
     }
 
-    #[inline]
     fn take_out(&mut self, id: SlotId) -> T {
-        self.idle.remove(&mut self.slots, id);
         self.in_use += 1;
-        let slot = self.slots.at(id);
-        slot.phase = Phase::InUse;
-        slot.value
-            .take()
-            .expect("an idle slot holds its connection")
+        self.idle.remove(&mut self.slots, id).take()
     }
 
     /// Takes an idle connection out for somebody who is no caller.
@@ -733,9 +729,7 @@ impl<T, E: Clone> State<T, E> {
 
     #[inline]
     fn hand_out(&mut self, id: SlotId, now: Time) {
-        let slot = self.slots.at(id);
-        slot.taken = now;
-        slot.uses = slot.uses.saturating_add(1);
+        self.slots.at(id).hand_out(now);
         self.totals.checkouts += 1;
     }
 

@@ -55,6 +55,23 @@ pub(super) struct Slot<T> {
     pub(super) value: Option<T>,
 }
 
+impl<T> Slot<T> {
+    /// To a caller.
+    #[inline]
+    pub(super) fn hand_out(&mut self, now: Time) {
+        self.taken = now;
+        self.uses = self.uses.saturating_add(1);
+    }
+
+    /// The connection of one that was idle.
+    #[inline]
+    pub(super) fn take(&mut self) -> T {
+        self.value
+            .take()
+            .expect("an idle slot holds its connection")
+    }
+}
+
 #[derive(Debug)]
 pub(super) struct Slots<T> {
     slots: Vec<Slot<T>>,
