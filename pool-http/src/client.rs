@@ -10,7 +10,6 @@ use bytes::Buf;
 use http::{Request, Response};
 use http_body::Body;
 use pool_core::KeyedPool;
-use tokio::runtime::Handle;
 use tower_service::Service;
 
 use crate::builder::ClientBuilder;
@@ -96,8 +95,7 @@ impl Client {
         let shared = Arc::clone(&self.shared);
         let request = request.map(RequestBody::new);
         ResponseFuture {
-            runtime: shared.runtime.clone(),
-            exchange: Box::pin(async move { shared.exchange(request).await }),
+            exchange: Box::pin(shared.exchange(request)),
         }
     }
 
@@ -183,8 +181,6 @@ impl fmt::Debug for Client {
 /// ```
 #[must_use = "a request is not sent until its future is awaited"]
 pub struct ResponseFuture {
-    /// Whose timers are used, whoever polls.
-    runtime: Handle,
     exchange: Pin<Box<dyn Future<Output = Result<Response<ResponseBody>, RequestError>> + Send>>,
 }
 
@@ -192,9 +188,7 @@ impl Future for ResponseFuture {
     type Output = Result<Response<ResponseBody>, RequestError>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let this = &mut *self;
-        let _context = this.runtime.enter();
-        this.exchange.as_mut().poll(cx)
+        self.exchange.as_mut().poll(cx)
     }
 }
 

@@ -9,9 +9,10 @@ use std::time::Duration;
 use http::{Method, Version};
 use hyper::client::conn::{http1, http2};
 use pool_core::{Capacity, Recycle};
-use pool_tcp::Driver;
+use pool_tcp::{Driver, OnReadable};
 use tokio::time::{Instant, sleep};
 
+use crate::alarm::Alarm;
 use crate::replay::Loss;
 use crate::request_body::RequestBody;
 
@@ -49,6 +50,8 @@ pub struct HttpConnection {
     pub(crate) idle_limit: Option<Duration>,
     /// When it came home.
     pub(crate) idle_since: Option<Instant>,
+    /// Of the last request that was alone on it.
+    pub(crate) alarm: Alarm,
 }
 
 pub(crate) enum Sender {
@@ -74,6 +77,7 @@ impl HttpConnection {
             requests: AtomicU64::new(0),
             idle_limit: None,
             idle_since: None,
+            alarm: Alarm::default(),
         }
     }
 
@@ -115,12 +119,17 @@ impl HttpConnection {
     /// Without TLS nothing may come in, and the pool has looked. With it a session ticket may, but a goodbye and a
     /// response to nothing look just the same until they are read, and such a response would answer the next request.
     pub(crate) async fn is_quiet(&self) -> bool {
-        if !self.driver.has_unread() {
+        if self.driver.on_readable() == OnReadable::Discard || !self.driver.has_unread() {
             return true;
         }
         for _ in 0..MOST_WAITS {
+            // The caller's executor may not be tokio's.
+            let nap = {
+                let _context = self.driver.runtime().enter();
+                sleep(WAIT)
+            };
             // Not by yielding alone: hyper's task may wait for another thread, which does something else.
-            sleep(WAIT).await;
+            nap.await;
             if !self.driver.has_unread() {
                 return !self.is_dropped();
             }

@@ -1,31 +1,33 @@
 //! One request, from a connection to the head of its response, as often as it may be sent.
 
 use std::collections::HashSet;
-use std::pin::pin;
+use std::future::poll_fn;
+use std::pin::{Pin, pin};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
-use http::header::{CONNECTION, HOST, PROXY_AUTHORIZATION};
-use http::request::Parts;
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
+use http::header::CONNECTION;
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri};
 use hyper::body::Incoming;
 use hyper::client::conn::TrySendError;
 use pool_core::{KeyedPool, Leased, OwnedPooled};
 use tokio::runtime::Handle;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, timeout};
 
+use crate::alarm::{Alarm, after};
 use crate::connection::{HttpConnection, Sender};
 use crate::dial;
 use crate::error::{BoxError, ErrorKind, Fate, RequestError};
 use crate::keep_alive::KeepAlive;
 use crate::lease::{Lease, http1};
+use crate::letter::Letter;
 use crate::manager::HttpManager;
-use crate::origin::{Origin, authority_of, target_of};
-use crate::proxy::Via;
+use crate::origin::{Origin, target_of};
 use crate::replay::{self, Loss};
 use crate::request_body::RequestBody;
 use crate::response_body::ResponseBody;
+use crate::route::{Route, Routes};
 use crate::settings::{Http2, Settings};
 
 /// How many new connections in a row may end before they take a request, until that is an error.
@@ -46,16 +48,10 @@ const MEMORY: usize = 1024;
 pub(crate) struct Shared {
     pub(crate) pool: KeyedPool<Origin, HttpManager>,
     pub(crate) settings: Arc<Settings>,
-    pub(crate) runtime: Handle,
+    runtime: Handle,
+    routes: Routes,
     /// Those that might have chosen HTTP/2 and did not.
     http1: RwLock<HashSet<Origin>>,
-}
-
-/// A request that may have to be sent again.
-struct Draft {
-    uri: Uri,
-    parts: Parts,
-    body: RequestBody,
 }
 
 impl Shared {
@@ -64,60 +60,54 @@ impl Shared {
             pool,
             settings,
             runtime: Handle::current(),
+            routes: Routes::default(),
             http1: RwLock::default(),
         }
     }
 
-    pub(crate) async fn exchange(
-        &self,
-        request: Request<RequestBody>,
-    ) -> Result<Response<ResponseBody>, RequestError> {
-        let (mut parts, body) = request.into_parts();
-        let uri = std::mem::take(&mut parts.uri);
-        let settings = &self.settings;
-        let via = match settings.connector.is_some() || settings.unix.is_some() {
-            true => Via::Direct,
-            false => settings.proxies.via(&uri),
-        };
-        let origin = Origin::by(&uri, via)?;
-        #[expect(clippy::disallowed_methods, reason = "tokio's, which tests can pause")]
-        let deadline = settings.request_timeout.map(|limit| Instant::now() + limit);
-        let asked = uri.clone();
-        let mut fate = Fate::NotSent;
-        let response = {
-            // Pinned here, so that it is not moved about: it is large.
-            let draft = Draft { uri, parts, body };
-            let exchange = pin!(self.attempts(&origin, draft, deadline, &mut fate));
-            match settings.request_timeout.zip(deadline) {
-                None => exchange.await,
-                Some((limit, deadline)) => match timeout_at(deadline, exchange).await {
-                    Ok(response) => response,
-                    Err(_) => Err(RequestError::timed_out(
-                        NO_RESPONSE,
-                        limit,
-                        target_of(&asked),
-                    )),
-                },
-            }
-        };
-        response.map_err(|error| error.with_fate(fate))
+    #[expect(
+        clippy::manual_async_fn,
+        reason = "it would have room for the request twice"
+    )]
+    pub(crate) fn exchange(
+        self: Arc<Self>,
+        mut draft: Request<RequestBody>,
+    ) -> impl Future<Output = Result<Response<ResponseBody>, RequestError>> + Send {
+        async move {
+            let uri = std::mem::take(draft.uri_mut());
+            let route = self.routes.of(&uri, &self.settings)?;
+            let limit = self.settings.request_timeout;
+            let deadline = limit.and_then(after);
+            let mut fate = Fate::NotSent;
+            let response = {
+                let attempts = pin!(self.attempts(&uri, &route, &mut draft, deadline, &mut fate));
+                let mut alarm = Alarm::default();
+                alarm.before(deadline, &self.runtime, attempts).await
+            };
+            let response = response.unwrap_or_else(|| {
+                let limit = limit.expect("there is no deadline without it");
+                Err(RequestError::timed_out(NO_RESPONSE, limit, target_of(&uri)))
+            });
+            response.map_err(|error| error.with_fate(fate))
+        }
     }
 
-    /// Keeps in `fate` what has become of the request so far.
+    /// Sends the draft, whose URI is apart from it, until it is answered. Keeps in `fate` what has become of it so far.
     async fn attempts(
         &self,
-        origin: &Origin,
-        mut draft: Draft,
+        uri: &Uri,
+        route: &Route,
+        draft: &mut Request<RequestBody>,
         deadline: Option<Instant>,
         fate: &mut Fate,
     ) -> Result<Response<ResponseBody>, RequestError> {
+        let origin = &route.origin;
         let (mut false_starts, mut refusals, mut replays) = (0, 0, 0);
         let mut must_be_fresh = false;
         loop {
             let mut lease = self.lease(origin).await?;
             if must_be_fresh {
-                // Rare, and dialling is a large future: every request would carry the room for it.
-                Box::pin(self.renew(&mut lease, origin)).await?;
+                self.renew(&mut lease, origin).await?;
                 if lease.is_misplaced() {
                     // The server has chosen HTTP/2 this time: it goes home, and a place on it is taken.
                     self.http1_lock().remove(origin);
@@ -127,35 +117,39 @@ impl Shared {
             }
             let requests = lease.connection().requests.fetch_add(1, Ordering::Relaxed);
             let is_http2 = matches!(lease, Lease::Shared(_));
-            let may_run_twice = replays == 0 && draft.may_run_twice(&self.settings);
-            // Taken only where it can be of use: a copy of the headers costs as much as a short request.
+            let may_run_twice = replays == 0 && may_run_twice(draft, &self.settings);
+            // Kept only where it can be of use: a copy of the headers costs as much as a short request.
             let is_worth_a_copy = is_http2 || (requests > 0 && may_run_twice);
-            let mut again = is_worth_a_copy.then(|| draft.again()).flatten();
-            let method = draft.parts.method.clone();
-            let uri = draft.uri.clone();
+            let method = draft.method().clone();
+            let is_kept = is_worth_a_copy && draft.body().is_replayable();
+            let letter = Letter {
+                draft,
+                is_kept,
+                uri,
+                route,
+            };
 
             let before = std::mem::replace(fate, Fate::Unknown);
-            let sent = draft.into_request(origin, is_http2);
-            let error = match self.send(&mut lease, sent).await {
+            let mut alarm = lease.take_alarm();
+            let error = match self.send(&mut lease, letter, &mut alarm).await {
                 Ok(Ok(response)) => {
                     let is_stale = requests > 0 && may_run_twice && is_goodbye(&response);
-                    if let Some(same) = again.take_if(|_| is_stale && !is_http2) {
+                    if is_stale && is_kept && !is_http2 {
                         lease.give_up();
-                        draft = same;
                         replays += 1;
                         must_be_fresh = true;
                         continue;
                     }
                     let served = lease.served(requests, replays + refusals);
                     let deadline = deadline.filter(|_| !is_upgrade(&method, response.status()));
-                    let mut response = self.receive(response, lease, &method, uri, deadline);
+                    let mut response = self.receive(response, lease, alarm, &method, uri, deadline);
                     response.extensions_mut().insert(served);
                     return Ok(response);
                 }
                 Ok(Err(error)) => error,
                 Err(limit) => {
                     lease.give_up();
-                    return Err(RequestError::timed_out(NO_RESPONSE, limit, target_of(&uri)));
+                    return Err(RequestError::timed_out(NO_RESPONSE, limit, target_of(uri)));
                 }
             };
             // Before it or, on HTTP/2, beside it, others have had answers.
@@ -173,11 +167,13 @@ impl Shared {
                 if false_starts > FALSE_STARTS {
                     return Err(RequestError::new(
                         ErrorKind::Connect,
-                        target_of(&uri),
+                        target_of(uri),
                         Some(error.into()),
                     ));
                 }
-                draft = Draft::unsent(unsent, uri, again);
+                if !is_kept {
+                    *draft = unsent;
+                }
                 continue;
             }
             if loss == Loss::Refused {
@@ -188,25 +184,23 @@ impl Shared {
                 true => REFUSALS,
                 false => FALSE_STARTS,
             };
-            let kind = match (loss, again) {
-                (Loss::Refused, Some(again)) if refusals < most_refusals => {
-                    draft = again;
+            let kind = match loss {
+                Loss::Refused if is_kept && refusals < most_refusals => {
                     refusals += 1;
                     continue;
                 }
-                (Loss::Lost, Some(again)) if is_reused && may_run_twice => {
+                Loss::Lost if is_kept && is_reused && may_run_twice => {
                     // What happened to one that lay idle happens to its neighbours.
                     self.pool.sweep(origin);
-                    draft = again;
                     replays += 1;
                     must_be_fresh = true;
                     continue;
                 }
-                (Loss::Refused, _) => ErrorKind::Refused,
-                (Loss::Body, _) => ErrorKind::RequestBody,
-                (Loss::Lost | Loss::Other, _) => ErrorKind::Lost,
+                Loss::Refused => ErrorKind::Refused,
+                Loss::Body => ErrorKind::RequestBody,
+                Loss::Lost | Loss::Other => ErrorKind::Lost,
             };
-            return Err(RequestError::new(kind, target_of(&uri), Some(error.into())));
+            return Err(RequestError::new(kind, target_of(uri), Some(error.into())));
         }
     }
 
@@ -278,12 +272,16 @@ impl Shared {
         let failed = |error: BoxError| {
             RequestError::new(ErrorKind::Connect, origin.to_string(), Some(error))
         };
-        let dialled = timeout(DIAL, async {
-            // First, so that the origin never sees one more than it may.
-            guard.driver.close().await;
-            dial::connect(origin, &self.settings).await
-        })
-        .await;
+        // Rare, and dialling is a large future: every request would carry the room for it.
+        let dialling = Box::pin(async {
+            timeout(DIAL, async {
+                // First, so that the origin never sees one more than it may.
+                guard.driver.close().await;
+                dial::connect(origin, &self.settings).await
+            })
+            .await
+        });
+        let dialled = inside(&self.runtime, dialling).await;
         let dialled =
             dialled.map_err(|_| failed(format!("not connected within {DIAL:?}").into()))?;
         **guard = dialled.map_err(|error| failed(error.into()))?;
@@ -294,48 +292,56 @@ impl Shared {
     async fn send(
         &self,
         lease: &mut Lease,
-        request: Request<RequestBody>,
+        letter: Letter<'_>,
+        alarm: &mut Alarm,
     ) -> Result<Result<Response<Incoming>, TrySendError<Request<RequestBody>>>, Duration> {
         let limit = self.settings.head_timeout;
-        match lease {
+        let end = limit.and_then(after);
+        let answer = match lease {
             Lease::Own(guard) => {
                 guard.is_clean = false;
-                within(limit, http1(guard).try_send_request(request)).await
+                let sent = pin!(http1(guard).try_send_request(letter.for_http1()));
+                alarm.before(end, &self.runtime, sent).await
             }
             Lease::Shared(leased) => {
                 let sender = leased.0.as_mut().expect("it was looked at");
-                within(limit, sender.try_send_request(request)).await
+                let sent = pin!(sender.try_send_request(letter.for_http2()));
+                alarm.before(end, &self.runtime, sent).await
             }
-        }
+        };
+        answer.ok_or_else(|| limit.expect("there is no end without it"))
     }
 
     fn receive(
         &self,
         response: Response<Incoming>,
         mut lease: Lease,
+        alarm: Alarm,
         method: &Method,
-        uri: Uri,
+        uri: &Uri,
         deadline: Option<Instant>,
     ) -> Response<ResponseBody> {
         if let Lease::Own(guard) = &mut lease {
             heed(guard, response.headers(), self.settings.margin);
         }
-        let settings = Arc::clone(&self.settings);
+        let (settings, uri) = (Arc::clone(&self.settings), uri.clone());
         if is_upgrade(method, response.status())
             && let Lease::Own(_) = lease
         {
             lease.release();
             return response.map(|incoming| ResponseBody::without(incoming, settings, uri));
         }
-        response.map(|incoming| ResponseBody::new(incoming, lease, settings, uri, deadline))
+        response.map(|incoming| ResponseBody::new(incoming, lease, settings, uri, deadline, alarm))
     }
 }
 
-async fn within<T>(limit: Option<Duration>, sent: impl Future<Output = T>) -> Result<T, Duration> {
-    match limit {
-        None => Ok(sent.await),
-        Some(limit) => timeout(limit, sent).await.map_err(|_| limit),
-    }
+/// Runs a future of timers and sockets where they find the runtime, whoever polls.
+async fn inside<F: Future>(runtime: &Handle, mut future: Pin<Box<F>>) -> F::Output {
+    poll_fn(|cx| {
+        let _context = runtime.enter();
+        future.as_mut().poll(cx)
+    })
+    .await
 }
 
 /// Takes to heart what the server says about its connection.
@@ -361,79 +367,14 @@ fn is_goodbye(response: &Response<Incoming>) -> bool {
     response.status() == StatusCode::REQUEST_TIMEOUT
 }
 
+fn may_run_twice(request: &Request<RequestBody>, settings: &Settings) -> bool {
+    let (method, headers) = (request.method(), request.headers());
+    request.body().is_replayable() && settings.replay.allows(method, headers)
+}
+
 /// Whether what follows the head is no longer HTTP.
 fn is_upgrade(method: &Method, status: StatusCode) -> bool {
     status == StatusCode::SWITCHING_PROTOCOLS || (method == Method::CONNECT && status.is_success())
-}
-
-impl Draft {
-    /// What hyper has handed back.
-    fn unsent(request: Request<RequestBody>, uri: Uri, again: Option<Self>) -> Self {
-        if let Some(again) = again {
-            return again;
-        }
-        let (parts, body) = request.into_parts();
-        Self { uri, parts, body }
-    }
-
-    fn may_run_twice(&self, settings: &Settings) -> bool {
-        self.body.is_replayable()
-            && settings
-                .replay
-                .allows(&self.parts.method, &self.parts.headers)
-    }
-
-    fn again(&self) -> Option<Self> {
-        Some(Self {
-            uri: self.uri.clone(),
-            parts: self.parts.clone(),
-            body: self.body.again()?,
-        })
-    }
-
-    /// In the form that the way to the server wants (RFC 9112 §3.2).
-    fn into_request(self, origin: &Origin, is_http2: bool) -> Request<RequestBody> {
-        let Self {
-            uri,
-            mut parts,
-            body,
-        } = self;
-        if is_http2 {
-            parts.version = Version::HTTP_2;
-            parts.uri = uri;
-            return Request::from_parts(parts, body);
-        }
-        if parts.version != Version::HTTP_10 {
-            parts.version = Version::HTTP_11;
-        }
-        if !parts.headers.contains_key(HOST)
-            && let Ok(host) = HeaderValue::try_from(authority_of(&uri))
-        {
-            parts.headers.insert(HOST, host);
-        }
-        parts.uri = match &origin.via {
-            _ if parts.method == Method::CONNECT => authority_form(uri),
-            Via::Forward(proxy) => {
-                if let Some(authorization) = &proxy.authorization {
-                    let headers = &mut parts.headers;
-                    headers.insert(PROXY_AUTHORIZATION, authorization.clone());
-                }
-                uri
-            }
-            Via::Direct | Via::Tunnel(_) => origin_form(uri),
-        };
-        Request::from_parts(parts, body)
-    }
-}
-
-fn origin_form(uri: Uri) -> Uri {
-    let path = uri.into_parts().path_and_query;
-    path.map_or_else(|| Uri::from_static("/"), Uri::from)
-}
-
-fn authority_form(uri: Uri) -> Uri {
-    let authority = uri.authority().cloned();
-    authority.map_or(uri, Uri::from)
 }
 
 /// What hyper says of a request that was not answered.

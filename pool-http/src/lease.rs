@@ -7,6 +7,7 @@ use pool_core::{Leased, OwnedPooled};
 use tokio::runtime::Handle;
 use tokio::time::timeout;
 
+use crate::alarm::Alarm;
 use crate::connection::{HttpConnection, Sender};
 use crate::manager::HttpManager;
 use crate::request_body::RequestBody;
@@ -73,12 +74,22 @@ impl Lease {
         }
     }
 
-    /// The response is over: the connection goes home, at once or as soon as hyper is ready for another request.
-    pub(crate) fn settle(self) {
+    /// The timer of the connection, for whoever has it alone.
+    pub(crate) fn take_alarm(&mut self) -> Alarm {
+        match self {
+            Self::Own(guard) => std::mem::take(&mut guard.alarm),
+            Self::Shared(_) => Alarm::default(),
+        }
+    }
+
+    /// The response is over: the connection goes home with its timer, at once or as soon as hyper is ready for another
+    /// request.
+    pub(crate) fn settle(self, alarm: Alarm) {
         let Self::Own(mut guard) = self else {
             return;
         };
         let connection = &mut *guard;
+        connection.alarm = alarm;
         let Sender::Http1(sender) = &connection.sender else {
             return;
         };

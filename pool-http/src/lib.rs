@@ -56,6 +56,7 @@
 //!
 //! - `tls` (on by default): `https://` by rustls, and HTTP/2 where the server offers it.
 
+mod alarm;
 mod builder;
 mod client;
 mod connection;
@@ -67,6 +68,7 @@ mod http2;
 mod keep_alive;
 mod lease;
 mod lessons;
+mod letter;
 mod manager;
 pub mod manual;
 mod origin;
@@ -74,6 +76,7 @@ mod proxy;
 mod replay;
 mod request_body;
 mod response_body;
+mod route;
 mod served;
 mod settings;
 #[cfg(feature = "tls")]

@@ -1,10 +1,9 @@
 //! The body of a response, which has the connection until it is over.
 
 use std::fmt;
-use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -12,8 +11,9 @@ use http::Uri;
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
-use tokio::time::{Instant, Sleep, timeout};
+use tokio::time::{Instant, timeout};
 
+use crate::alarm::{Alarm, after};
 use crate::error::{ErrorKind, RequestError};
 use crate::lease::Lease;
 use crate::origin::target_of;
@@ -50,8 +50,9 @@ pub struct ResponseBody {
     uri: Uri,
     /// The end of the whole request.
     deadline: Option<Instant>,
-    /// From the first time that the next frame is not there.
-    sleep: Option<Pin<Box<Sleep>>>,
+    /// The end of the wait for the next frame, from the first time that it is not there.
+    until: Option<Instant>,
+    alarm: Alarm,
 }
 
 impl ResponseBody {
@@ -61,6 +62,7 @@ impl ResponseBody {
         settings: Arc<Settings>,
         uri: Uri,
         deadline: Option<Instant>,
+        alarm: Alarm,
     ) -> Self {
         let mut body = Self {
             incoming: Some(incoming),
@@ -68,7 +70,8 @@ impl ResponseBody {
             settings,
             uri,
             deadline,
-            sleep: None,
+            until: None,
+            alarm,
         };
         if body.is_end_stream() {
             body.finish();
@@ -84,13 +87,14 @@ impl ResponseBody {
             settings,
             uri,
             deadline: None,
-            sleep: None,
+            until: None,
+            alarm: Alarm::default(),
         }
     }
 
     fn finish(&mut self) {
         if let Some(lease) = self.lease.take() {
-            lease.settle();
+            lease.settle(std::mem::take(&mut self.alarm));
         }
     }
 
@@ -106,26 +110,19 @@ impl ResponseBody {
 
     /// Whether the time for the next frame, or for all of them, is over.
     fn poll_timeout(&mut self, cx: &mut Context<'_>) -> Poll<RequestError> {
-        let limit = self.settings.body_timeout;
-        if self.sleep.is_none() {
-            let Some(lease) = &self.lease else {
-                return Poll::Pending;
-            };
-            #[expect(clippy::disallowed_methods, reason = "tokio's, which tests can pause")]
-            let idle = limit.map(|limit| Instant::now() + limit);
-            let Some(until) = idle.into_iter().chain(self.deadline).min() else {
-                return Poll::Pending;
-            };
-            let _context = lease.runtime().enter();
-            self.sleep = Some(Box::pin(tokio::time::sleep_until(until)));
-        }
-        let sleep = self.sleep.as_mut().expect("set above");
-        if sleep.as_mut().poll(cx).is_pending() {
+        let Some(lease) = &self.lease else {
             return Poll::Pending;
+        };
+        let limit = self.settings.body_timeout;
+        if self.until.is_none() {
+            let idle = limit.and_then(after);
+            self.until = idle.into_iter().chain(self.deadline).min();
         }
-        let is_all = self
-            .deadline
-            .is_some_and(|deadline| sleep.deadline() >= deadline);
+        let Some(until) = self.until else {
+            return Poll::Pending;
+        };
+        ready!(self.alarm.poll_at(until, lease.runtime(), cx));
+        let is_all = self.deadline.is_some_and(|deadline| until >= deadline);
         let limit = match is_all {
             true => self.settings.request_timeout,
             false => limit,
@@ -166,7 +163,7 @@ impl Body for ResponseBody {
                     let error = this.timed_out(limit);
                     return Poll::Ready(Some(Err(this.fail(error))));
                 }
-                this.sleep = None;
+                this.until = None;
                 if this.is_end_stream() {
                     this.finish();
                 }
@@ -214,6 +211,7 @@ impl Drop for ResponseBody {
         if matches!(lease, Lease::Shared(_)) || lease.connection().is_last || !is_short {
             return;
         }
+        let alarm = std::mem::take(&mut self.alarm);
         let runtime = lease.runtime().clone();
         runtime.spawn(async move {
             let drained = async {
@@ -230,7 +228,7 @@ impl Drop for ResponseBody {
                 true
             };
             match timeout(time, drained).await {
-                Ok(true) => lease.settle(),
+                Ok(true) => lease.settle(alarm),
                 _ => lease.give_up(),
             }
         });

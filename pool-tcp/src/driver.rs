@@ -128,6 +128,23 @@ impl Driver {
         &self.runtime
     }
 
+    /// What bytes mean that the task has not read.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use pool_tcp::{Driver, OnReadable};
+    ///
+    /// # tokio::runtime::Runtime::new().unwrap().block_on(async {
+    /// let driver = Driver::spawn_unprobed(std::future::pending());
+    /// assert_eq!(driver.on_readable(), OnReadable::Ignore);
+    /// # });
+    /// ```
+    #[inline]
+    pub fn on_readable(&self) -> OnReadable {
+        self.on_readable
+    }
+
     /// Whether the task has ended. Costs no system call; a FIN that the reactor has not heard of yet is not known here.
     ///
     /// # Examples

@@ -2,6 +2,7 @@
 
 use futures::executor::block_on;
 use http::Method;
+use pool_http::ErrorKind;
 use tokio::runtime;
 
 use crate::support::ask::{builder, client, get, head, idle, read, request, size};
@@ -36,6 +37,37 @@ fn another_executor_can_poll_everything() {
         let body = block_on(http_body_util::BodyExt::collect(response.into_body()));
         assert_eq!(body.unwrap().to_bytes(), "hello");
         arrives(|| idle(&client) == 1);
+    }
+}
+
+#[test]
+fn a_request_that_another_executor_polls_is_sent_again_on_a_fresh_connection() {
+    let server = Server::start(|mut peer| async move {
+        peer.request().await;
+        peer.send(OK).await;
+        peer.request().await;
+    });
+    let runtime = runtime();
+    let client = runtime.block_on(async { client() });
+    runtime.block_on(get(&client, &server)).unwrap();
+    arrives(|| idle(&client) == 1);
+    let response = block_on(client.request(request(Method::GET, &server))).unwrap();
+    let served: &pool_http::Served = response.extensions().get().unwrap();
+    assert_eq!((served.replays, served.requests), (1, 0));
+    assert_eq!(server.log(), ["GET 0", "GET 0", "GET 1"]);
+}
+
+#[test]
+fn limits_hold_whoever_polls() {
+    let server = Server::start(|mut peer| async move { peer.until_closed().await });
+    let (runtime, limit) = (runtime(), std::time::Duration::from_millis(50));
+    for limited in [
+        builder().head_timeout(limit),
+        builder().request_timeout(limit),
+    ] {
+        let client = runtime.block_on(async { limited.build().unwrap() });
+        let error = block_on(client.request(request(Method::GET, &server))).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::TimedOut);
     }
 }
 

@@ -1,0 +1,134 @@
+//! What a URL says about the way of its request, worked out once for all that begin alike.
+
+use std::collections::HashMap;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use http::uri::Scheme;
+use http::{HeaderValue, Uri};
+
+use crate::error::RequestError;
+use crate::origin::{Origin, authority_of};
+use crate::proxy::Via;
+use crate::settings::Settings;
+
+/// How many routes are remembered of each scheme.
+const MEMORY: usize = 1024;
+
+/// The way of the requests to one scheme and authority.
+pub(crate) struct Route {
+    pub(crate) origin: Origin,
+    /// What `Host` is to say, if a header can say it.
+    pub(crate) host: Option<HeaderValue>,
+}
+
+/// By the authority, as it was written.
+type ByAuthority = RwLock<HashMap<String, Arc<Route>>>;
+
+/// The routes of one client, whose settings they follow from.
+#[derive(Default)]
+pub(crate) struct Routes {
+    http: ByAuthority,
+    https: ByAuthority,
+}
+
+impl Routes {
+    pub(crate) fn of(&self, uri: &Uri, settings: &Settings) -> Result<Arc<Route>, RequestError> {
+        let Some((routes, authority)) = self.place_of(uri) else {
+            return Ok(Arc::new(Route::new(uri, settings)?));
+        };
+        let known = routes.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some(route) = known.get(authority) {
+            return Ok(Arc::clone(route));
+        }
+        drop(known);
+        let route = Arc::new(Route::new(uri, settings)?);
+        let mut known = routes.write().unwrap_or_else(PoisonError::into_inner);
+        if known.len() >= MEMORY {
+            known.clear();
+        }
+        known.insert(authority.to_owned(), Arc::clone(&route));
+        Ok(route)
+    }
+
+    /// Where the route of the URL is remembered, and by what; nowhere, if that would keep a password.
+    fn place_of<'a>(&self, uri: &'a Uri) -> Option<(&ByAuthority, &'a str)> {
+        let (scheme, authority) = (uri.scheme()?, uri.authority()?.as_str());
+        if authority.contains('@') {
+            return None;
+        }
+        match () {
+            () if *scheme == Scheme::HTTP => Some((&self.http, authority)),
+            () if *scheme == Scheme::HTTPS => Some((&self.https, authority)),
+            () => None,
+        }
+    }
+}
+
+impl Route {
+    fn new(uri: &Uri, settings: &Settings) -> Result<Self, RequestError> {
+        let via = match settings.connector.is_some() || settings.unix.is_some() {
+            true => Via::Direct,
+            false => settings.proxies.via(uri),
+        };
+        Ok(Self {
+            origin: Origin::by(uri, via)?,
+            host: HeaderValue::try_from(authority_of(uri)).ok(),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn route(routes: &Routes, url: &str) -> Arc<Route> {
+        let uri = url.parse().unwrap();
+        routes.of(&uri, &Settings::default()).ok().unwrap()
+    }
+
+    #[test]
+    fn a_route_is_worked_out_once_for_all_paths() {
+        let routes = Routes::default();
+        let first = route(&routes, "http://example.org/a");
+        assert!(Arc::ptr_eq(
+            &first,
+            &route(&routes, "http://example.org/b?c")
+        ));
+        assert_eq!(first.host.as_ref().unwrap(), "example.org");
+    }
+
+    #[test]
+    fn each_scheme_and_authority_has_its_own() {
+        let routes = Routes::default();
+        let origins = ["http://a/", "https://a/", "http://a:81/", "http://b/"];
+        let origins = origins.map(|url| route(&routes, url).origin.to_string());
+        let expected = ["http://a:80", "https://a:443", "http://a:81", "http://b:80"];
+        assert_eq!(origins, expected);
+    }
+
+    #[test]
+    fn what_a_host_is_called_in_a_header_is_what_was_written() {
+        let routes = Routes::default();
+        let (lower, upper) = (route(&routes, "http://a/"), route(&routes, "http://A/"));
+        assert_eq!(lower.origin, upper.origin);
+        assert_eq!(lower.host.as_ref().unwrap(), "a");
+        assert_eq!(upper.host.as_ref().unwrap(), "A");
+    }
+
+    #[test]
+    fn no_password_is_remembered() {
+        let routes = Routes::default();
+        let route = route(&routes, "http://user:secret@example.org/");
+        assert_eq!(route.host.as_ref().unwrap(), "example.org");
+        assert!(routes.http.read().unwrap().is_empty());
+    }
+
+    #[test]
+    fn no_more_are_remembered_than_may_be() {
+        let routes = Routes::default();
+        for host in 0..=MEMORY {
+            route(&routes, &format!("http://host-{host}/"));
+        }
+        assert_eq!(routes.http.read().unwrap().len(), 1);
+    }
+}
