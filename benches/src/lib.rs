@@ -1,6 +1,8 @@
 //! What the benchmarks, the program `compare` and the lab share.
 
+pub mod callgrind;
 pub mod clock;
+pub mod comparison;
 #[cfg(feature = "rivals")]
 pub mod contenders;
 #[cfg(feature = "rivals")]

@@ -5,7 +5,7 @@ use std::thread;
 use serde::Serialize;
 
 /// The machine, as far as it tells.
-#[derive(Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, Serialize)]
 pub struct Machine {
     /// As Rust calls it.
     pub os: String,

@@ -3,14 +3,15 @@
 /// The colours of every report, and the look of its plots.
 pub const COLOURS: &str = include_str!("colours.css");
 
-/// The page down to where its body begins.
-pub fn begin(title: &str) -> String {
+/// The page down to where its body begins, with what is needed beside the common style.
+pub fn begin(title: &str, style: &str) -> String {
     let mut page = String::from("<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n");
     page.push_str("<meta charset=\"utf-8\" />\n");
     page.push_str("<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\" />\n");
     page.push_str(&format!("<title>{}</title>\n<style>\n", escape(title)));
     page.push_str(COLOURS);
     page.push_str(include_str!("page.css"));
+    page.push_str(style);
     page.push_str("</style>\n</head>\n<body>\n");
     page
 }
@@ -81,7 +82,7 @@ mod tests {
 
     #[test]
     fn a_fault_is_found() {
-        let page = |body: &str| end(begin("<title>") + body);
+        let page = |body: &str| end(begin("<title>", "") + body);
         assert_eq!(find_fault(&page("<p>fine</p><br />")), None);
         for body in [
             "<p>",

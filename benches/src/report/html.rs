@@ -10,7 +10,7 @@ use super::{Claim, IMITATED, PolicyReport, Report, StoryReport, milliseconds};
 
 /// The text of `report.html`, well-formed as XML so that a test can check it.
 pub(super) fn render(report: &Report) -> String {
-    let mut page = page::begin("The lab: what idle connections do to a pool");
+    let mut page = page::begin("The lab: what idle connections do to a pool", "");
     head(&mut page, report);
     page.push_str("<main>\n");
     for story in &report.stories {

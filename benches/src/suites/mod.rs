@@ -7,6 +7,8 @@
 pub mod cancelled_waiters;
 #[cfg(feature = "rivals")]
 pub mod contended;
+#[cfg(feature = "rivals")]
+pub mod costs;
 pub mod order;
 #[cfg(feature = "rivals")]
 pub mod plenty;
@@ -34,6 +36,7 @@ pub struct Suite {
 #[cfg(feature = "rivals")]
 pub const SUITES: &[Suite] = &[
     uncontended::SUITE,
+    costs::SUITE,
     contended::SUITE,
     plenty::SUITE,
     two_cores::SUITE,
