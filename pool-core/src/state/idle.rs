@@ -86,7 +86,8 @@ impl Idle {
                 SlotId::NONE => self.oldest,
                 at => slots.get(at).newer,
             };
-            if newer == SlotId::NONE || !is_older(newer) {
+            // Those that came home in the same moment may be many, and need not be passed.
+            if newer == SlotId::NONE || slots.get(newer).idle_since >= since {
                 break at;
             }
             up = Some(newer);

@@ -1150,6 +1150,43 @@ fn an_inspected_connection_finds_its_place_without_passing_all_the_others() {
 }
 
 #[test]
+fn an_inspected_connection_does_not_pass_those_that_came_home_in_the_same_moment() {
+    let mut world = world(|config| {
+        config.max_size = 1_000;
+        config.max_connecting = 1_000;
+    });
+    world.fill(1_000);
+    for _ in 0..1_000 {
+        let lent = world.step(|state, now, effects| state.take(now, effects));
+        world.out.push(lent.expect("it is idle"));
+    }
+    for lent in std::mem::take(&mut world.out) {
+        // In two moments, half of them in each.
+        world.advance(u64::from(world.state.idle.len() == 500));
+        world.give_back(lent);
+    }
+    let ids: Vec<(SlotId, u64)> = world
+        .state
+        .slots
+        .all()
+        .map(|(slot, entry)| (slot, entry.id))
+        .collect();
+    for (slot, id) in ids {
+        let value = world
+            .state
+            .inspect(slot, id, world.now)
+            .expect("it is idle");
+        world.step(|state, now, effects| state.put_back(slot, value, now, effects));
+    }
+    assert!(
+        world.state.idle.passed <= 2_000,
+        "{} passed by",
+        world.state.idle.passed
+    );
+    world.assert_invariants();
+}
+
+#[test]
 fn whoever_must_wait_again_finds_his_place_without_passing_all_the_others() {
     let mut world = world(|config| config.max_size = 1);
     for _ in 0..1_000 {
