@@ -1,5 +1,10 @@
 //! The clients of HTTP that are compared: this one, reqwest, hyper-util's, and bare connections of hyper.
 
+#![allow(
+    missing_debug_implementations,
+    reason = "what is inside has none, and nobody prints it"
+)]
+
 use std::future::Future;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -13,11 +18,20 @@ use hyper_util::client::legacy::connect::{Connect, HttpConnector};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::net::TcpStream;
 
-pub(crate) type BoxError = Box<dyn std::error::Error + Send + Sync>;
+/// Whatever went wrong.
+pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// Sends requests without a body.
-pub(crate) trait HttpClient: Clone + Send + Sync + 'static {
+pub trait HttpClient: Clone + Send + Sync + 'static {
     /// Sends one, reads the response to its end, and answers how many bytes it has.
+    ///
+    /// # Errors
+    ///
+    /// When there is no response, or none of success.
+    ///
+    /// # Cancellation
+    ///
+    /// Whatever the client makes of it.
     fn send(
         &self,
         method: Method,
@@ -46,11 +60,13 @@ where
     Ok(length)
 }
 
+/// This client.
 #[derive(Clone)]
-pub(crate) struct Ours(pub(crate) pool_http::Client);
+pub struct Ours(pub pool_http::Client);
 
 impl Ours {
-    pub(crate) fn new(most: usize) -> Self {
+    /// At its defaults, with so many connections to a server.
+    pub fn new(most: usize) -> Self {
         let client = pool_http::Client::builder()
             .proxies(pool_http::Proxies::none())
             .pool(move |pool| pool.max_size(most));
@@ -64,11 +80,12 @@ impl HttpClient for Ours {
     }
 }
 
+/// reqwest.
 #[derive(Clone)]
-pub(crate) struct Reqwest(pub(crate) reqwest::Client);
+pub struct Reqwest(pub reqwest::Client);
 
-impl Reqwest {
-    pub(crate) fn new() -> Self {
+impl Default for Reqwest {
+    fn default() -> Self {
         let client = reqwest::Client::builder().no_proxy();
         Self(client.build().expect("nothing to fail at"))
     }
@@ -85,11 +102,12 @@ impl HttpClient for Reqwest {
     }
 }
 
+/// hyper-util's legacy client.
 #[derive(Clone)]
-pub(crate) struct HyperUtil<C = HttpConnector>(pub(crate) Legacy<C, Empty<Bytes>>);
+pub struct HyperUtil<C = HttpConnector>(pub Legacy<C, Empty<Bytes>>);
 
-impl HyperUtil {
-    pub(crate) fn new() -> Self {
+impl Default for HyperUtil {
+    fn default() -> Self {
         let client = Legacy::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
             .build_http();
@@ -105,10 +123,15 @@ impl<C: Connect + Clone + Send + Sync + 'static> HttpClient for HyperUtil<C> {
 
 /// Connections that nobody looks after.
 #[derive(Clone, Default)]
-pub(crate) struct Bare(Arc<Mutex<Vec<SendRequest<Empty<Bytes>>>>>);
+pub struct Bare(Arc<Mutex<Vec<SendRequest<Empty<Bytes>>>>>);
 
 impl Bare {
-    pub(crate) async fn dial(address: std::net::SocketAddr, connections: usize) -> Self {
+    /// So many of them.
+    ///
+    /// # Cancellation
+    ///
+    /// Closes them.
+    pub async fn dial(address: std::net::SocketAddr, connections: usize) -> Self {
         let bare = Self::default();
         for _ in 0..connections {
             let stream = TcpStream::connect(address).await.expect("the server runs");

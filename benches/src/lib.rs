@@ -9,8 +9,13 @@ pub mod contenders;
 pub mod crowd;
 pub mod findings;
 pub mod folder;
+#[cfg(feature = "rivals")]
+pub mod http_clients;
 pub mod machine;
 pub mod page;
+#[cfg(feature = "rivals")]
+pub mod redis_pools;
+pub mod redis_server;
 pub mod rounds;
 pub mod suites;
 pub mod text;

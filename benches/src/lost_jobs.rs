@@ -5,10 +5,6 @@
 //! the server hands it to the connection on which nobody waits any more. In the second column nobody is cancelled: the
 //! worker waits for 0.7 s, then a job arrives. It is lost if the worker has failed by then and the job is not in the list.
 
-mod redis_server;
-#[allow(dead_code, reason = "the benchmark uses it all")]
-mod rivals;
-
 use std::future::Future;
 use std::pin::pin;
 use std::process::ExitCode;
@@ -19,8 +15,8 @@ use redis::aio::MultiplexedConnection;
 use redis::{AsyncCommands, Client, cmd};
 use tokio::time::{sleep, timeout};
 
-use redis_server::RedisServer;
-use rivals::{Bare, Source};
+use yardstick::redis_pools::{self, Bare, Source};
+use yardstick::redis_server::RedisServer;
 
 /// Shows whether a job outlives the worker that waits for it, through this pool and others.
 #[derive(Debug, Parser)]
@@ -60,12 +56,14 @@ async fn main() -> ExitCode {
     );
     let bare = Bare::dial(&url, 1).await;
     trial.run("redis-rs, no pool", bare).await;
-    trial.run("pool-redis", rivals::ours(&url, 1)).await;
-    let bb8 = rivals::bb8(&url, 1, true).await;
+    trial.run("pool-redis", redis_pools::ours(&url, 1)).await;
+    let bb8 = redis_pools::bb8(&url, 1, true).await;
     trial.run("bb8-redis", bb8).await;
-    let bb8 = rivals::bb8(&url, 1, false).await;
+    let bb8 = redis_pools::bb8(&url, 1, false).await;
     trial.run("bb8-redis, no check", bb8).await;
-    trial.run("deadpool-redis", rivals::deadpool(&url, 1)).await;
+    trial
+        .run("deadpool-redis", redis_pools::deadpool(&url, 1))
+        .await;
     println!(
         "All at their defaults but for their size. In pool-redis's shared mode BLPOP is refused."
     );

@@ -8,7 +8,6 @@ mod limits;
 mod manager;
 mod policy;
 mod progress;
-mod redis_server;
 mod report;
 mod run;
 mod sampler;
@@ -21,7 +20,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-pub(crate) use yardstick::clock;
+pub(crate) use yardstick::{clock, redis_server};
 
 use clap::builder::PossibleValuesParser;
 use clap::error::ErrorKind;

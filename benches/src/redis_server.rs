@@ -26,7 +26,7 @@ const NOT_FOUND: i32 = 127;
 ///
 /// Kills it and waits for its end.
 #[derive(Debug)]
-pub(crate) struct RedisServer {
+pub struct RedisServer {
     child: Child,
     port: u16,
 }
@@ -37,7 +37,7 @@ impl RedisServer {
     /// # Errors
     ///
     /// When there is none to start (`NotFound`, with the name of the package), or it does not answer.
-    pub(crate) fn start(options: &[&str]) -> io::Result<Self> {
+    pub fn start(options: &[&str]) -> io::Result<Self> {
         let mut last = String::new();
         for _ in 0..5 {
             let port = free_port()?;
@@ -56,12 +56,12 @@ impl RedisServer {
     }
 
     /// Where it listens.
-    pub(crate) fn address(&self) -> SocketAddr {
+    pub fn address(&self) -> SocketAddr {
         SocketAddr::from((Ipv4Addr::LOCALHOST, self.port))
     }
 
     /// The address as clients of Redis write it.
-    pub(crate) fn url(&self) -> String {
+    pub fn url(&self) -> String {
         format!("redis://{}", self.address())
     }
 
@@ -129,7 +129,7 @@ fn spawn(port: u16, options: &[&str]) -> io::Result<Child> {
 /// # Errors
 ///
 /// When it cannot be reached, or has not answered and closed after 3 s.
-pub(crate) fn ask(address: SocketAddr, commands: &[&str]) -> io::Result<String> {
+pub fn ask(address: SocketAddr, commands: &[&str]) -> io::Result<String> {
     let limit = Duration::from_secs(3);
     let mut stream = TcpStream::connect_timeout(&address, limit)?;
     stream.set_read_timeout(Some(limit))?;

@@ -1,17 +1,12 @@
 //! The lab as a user runs it. What is asserted of times is ten times as loose as what the lab itself expects, for
 //! machines that are busy with other tests.
 
-#[path = "../src/redis_server.rs"]
-#[allow(dead_code, reason = "the lab uses it all")]
-mod redis_server;
-
 use std::net::{SocketAddr, TcpStream};
 use std::path::PathBuf;
 use std::process::{Command, Output};
 
 use serde_json::Value;
-
-use redis_server::{RedisServer, ask};
+use yardstick::redis_server::{RedisServer, ask};
 
 fn lab(arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_lab"))

@@ -5,9 +5,9 @@ use hyper_util::client::legacy::Client as Legacy;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use pool_http::{Http2, Proxies};
+use yardstick::http_clients::{HyperUtil, Ours, Reqwest};
 
 use crate::certificate::Certificate;
-use crate::http_clients::{HyperUtil, Ours, Reqwest};
 use crate::wire::Wire;
 
 pub(crate) fn ours(wire: Wire, certificate: &Certificate) -> Ours {

@@ -11,9 +11,6 @@
 mod certificate;
 mod clients;
 mod closing_server;
-#[allow(dead_code, reason = "the benchmark uses it all")]
-#[path = "../http_clients.rs"]
-mod http_clients;
 mod wire;
 
 use std::fmt;
@@ -22,10 +19,10 @@ use std::time::{Duration, Instant};
 
 use clap::Parser;
 use http::Method;
+use yardstick::http_clients::{BoxError, HttpClient};
 
 use certificate::Certificate;
 use closing_server::ClosingServer;
-use http_clients::{BoxError, HttpClient};
 use wire::Wire;
 
 /// Counts the requests that are lost when a server closes idle connections, through this client and others.

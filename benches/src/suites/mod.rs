@@ -9,13 +9,19 @@ pub mod cancelled_waiters;
 pub mod contended;
 #[cfg(feature = "rivals")]
 pub mod costs;
+#[cfg(feature = "rivals")]
+pub mod http;
 pub mod order;
 #[cfg(feature = "rivals")]
 pub mod plenty;
 #[cfg(feature = "rivals")]
+pub mod redis;
+#[cfg(feature = "rivals")]
 pub mod two_cores;
 #[cfg(feature = "rivals")]
 pub mod uncontended;
+#[cfg(feature = "rivals")]
+mod users;
 
 use std::io::{self, Write};
 
@@ -42,6 +48,8 @@ pub const SUITES: &[Suite] = &[
     two_cores::SUITE,
     cancelled_waiters::SUITE,
     order::SUITE,
+    redis::SUITE,
+    http::SUITE,
 ];
 
 /// How much of it, and whom to tell.

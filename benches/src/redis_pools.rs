@@ -1,5 +1,10 @@
 //! Redis as a user reaches it: by connections of redis-rs alone, and by the pools that are compared.
 
+#![allow(
+    missing_debug_implementations,
+    reason = "what is inside has none, and nobody prints it"
+)]
+
 use std::future::Future;
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
@@ -13,22 +18,32 @@ use redis::io::tcp::TcpSettings;
 use redis::{AsyncCommands, Client, IntoConnectionInfo};
 
 /// Where a user gets his connection.
-pub(crate) trait Source: Clone + Send + Sync + 'static {
+pub trait Source: Clone + Send + Sync + 'static {
+    /// A connection to send commands on.
     type Guard<'a>: DerefMut<Target: AsyncCommands> + Send;
 
+    /// Takes one; the server is believed to run.
+    ///
+    /// # Cancellation
+    ///
+    /// Whatever the pool makes of it.
     fn checkout(&self) -> impl Future<Output = Self::Guard<'_>> + Send;
 }
 
 /// No pool: connections of redis-rs that live as long as the program, and that all users share.
 #[derive(Clone)]
-pub(crate) struct Bare {
+pub struct Bare {
     connections: Arc<[MultiplexedConnection]>,
     turn: Arc<AtomicUsize>,
 }
 
 impl Bare {
     /// With TCP_NODELAY, which is off in redis-rs and on in pool-redis; all else is redis-rs's default.
-    pub(crate) async fn dial(url: &str, size: usize) -> Self {
+    ///
+    /// # Cancellation
+    ///
+    /// Closes them.
+    pub async fn dial(url: &str, size: usize) -> Self {
         let info = url.into_connection_info().expect("a URL of our own");
         let info = info.set_tcp_settings(TcpSettings::default().set_nodelay(true));
         let client = Client::open(info).expect("a URL of our own");
@@ -54,7 +69,7 @@ impl Source for Bare {
 }
 
 /// A connection that others may be using, too.
-pub(crate) struct Handle<C>(C);
+pub struct Handle<C>(C);
 
 impl<C> Deref for Handle<C> {
     type Target = C;
@@ -71,12 +86,12 @@ impl<C> DerefMut for Handle<C> {
 }
 
 /// Our pool at its defaults.
-pub(crate) fn ours(url: &str, size: usize) -> RedisPool {
+pub fn ours(url: &str, size: usize) -> RedisPool {
     RedisPool::new(core_pool(url, size))
 }
 
 /// Our pool in shared mode.
-pub(crate) fn ours_shared(url: &str, size: usize) -> RedisSharedPool {
+pub fn ours_shared(url: &str, size: usize) -> RedisSharedPool {
     RedisSharedPool::new(core_pool(url, size))
 }
 
@@ -105,7 +120,11 @@ impl Source for RedisSharedPool {
 type Bb8 = bb8::Pool<RedisConnectionManager>;
 
 /// bb8-redis; at its defaults, it sends a PING at each checkout.
-pub(crate) async fn bb8(url: &str, size: u32, test_on_check_out: bool) -> Bb8 {
+///
+/// # Cancellation
+///
+/// Makes no pool.
+pub async fn bb8(url: &str, size: u32, test_on_check_out: bool) -> Bb8 {
     let manager = RedisConnectionManager::new(url).expect("a URL of our own");
     let pool = bb8::Pool::builder()
         .max_size(size)
@@ -123,7 +142,7 @@ impl Source for Bb8 {
 }
 
 /// deadpool-redis at its defaults: it sends UNWATCH and PING at each checkout.
-pub(crate) fn deadpool(url: &str, size: usize) -> deadpool_redis::Pool {
+pub fn deadpool(url: &str, size: usize) -> deadpool_redis::Pool {
     let manager = deadpool_redis::Manager::new(url).expect("a URL of our own");
     let pool = deadpool_redis::Pool::builder(manager)
         .max_size(size)
