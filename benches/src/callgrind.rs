@@ -45,6 +45,8 @@ fn count_in(folder: &Path, program: &Path, calls: usize) -> Result<Vec<Counted>,
     let status = Command::new("valgrind")
         .args(["--tool=callgrind", "--quiet", "--compress-strings=no"])
         .args(["--toggle-collect=yardstick::callgrind::watched"])
+        // Calls are counted even where instructions are not collected.
+        .args(["--zero-before=yardstick::callgrind::watched"])
         .args(["--dump-after=yardstick::callgrind::watched"])
         .arg(format!("--callgrind-out-file={}", out.display()))
         .arg(program)
