@@ -1,4 +1,5 @@
-//! The one task of a pool that has nothing else to do: reaps what is due, and looks at whom a peer has stirred.
+//! The one task of a pool that has nothing else to do: reaps what is due, looks at whom a peer has stirred, and tells those
+//! who have waited for too long. Without maintenance it does only the last.
 //!
 //! It sleeps until the next deadline, the next letter or the next nudge, has no period, and holds the pool only while
 //! it works.
