@@ -1,0 +1,121 @@
+//! Many callers who wait, each for as long as he likes, and one timer for all of them.
+
+#![allow(
+    clippy::disallowed_methods,
+    reason = "under a paused clock, tokio's instants are the pool's"
+)]
+
+mod support;
+
+use std::time::Duration;
+
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
+use pool_core::CheckoutError;
+use support::{SECOND, builder, fill, poll, settle};
+use tokio::time::Instant;
+
+const MILLISECOND: Duration = Duration::from_millis(1);
+
+/// Scattered, and the same in every run.
+fn limits(count: u64) -> impl Iterator<Item = Duration> {
+    (1..=count).map(|number| Duration::from_millis(1 + number * 7_919 % 4_999))
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_limit_ends_when_it_is_due_whatever_the_others_are() {
+    for maintenance in [true, false] {
+        let pool = builder()
+            .max_size(1)
+            .maintenance(maintenance)
+            .build()
+            .unwrap();
+        let held = pool.checkout().await.unwrap();
+        let mut patient = Box::pin(pool.checkout().without_timeout());
+        assert!(poll(&mut patient).is_pending());
+        let start = Instant::now();
+        let late: FuturesUnordered<_> = limits(2_000)
+            .map(|limit| {
+                let checkout = pool.checkout().timeout(limit);
+                async move {
+                    assert!(matches!(checkout.await, Err(CheckoutError::Timeout(_))));
+                    let late = start.elapsed() - limit;
+                    assert!(late <= 2 * MILLISECOND, "{limit:?} was {late:?} late");
+                }
+            })
+            .collect();
+        assert_eq!(late.count().await, 2_000);
+        drop(held);
+        drop(patient.await.unwrap());
+        assert_eq!(pool.status().waiting, 0);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn callers_who_go_before_their_time_delay_nobody() {
+    let pool = builder().max_size(1).build().unwrap();
+    let held = pool.checkout().await.unwrap();
+    let mut gone = Vec::new();
+    for limit in limits(500) {
+        let mut checkout = Box::pin(pool.checkout().timeout(limit));
+        assert!(poll(&mut checkout).is_pending());
+        gone.push(checkout);
+    }
+    let start = Instant::now();
+    let mut last = Box::pin(pool.checkout().timeout(10 * SECOND));
+    assert!(poll(&mut last).is_pending());
+    drop(gone);
+    assert!(matches!(last.await, Err(CheckoutError::Timeout(_))));
+    assert!(start.elapsed() - 10 * SECOND <= 2 * MILLISECOND);
+    drop(held);
+    assert_eq!((pool.status().waiting, pool.status().idle), (0, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_later_caller_in_a_hurry_is_told_first() {
+    let pool = builder().max_size(1).build().unwrap();
+    let held = pool.checkout().await.unwrap();
+    for hurry in [5_000, 500, 50] {
+        let limit = Duration::from_millis(hurry);
+        let mut patient = Box::pin(pool.checkout().timeout(2 * limit));
+        assert!(poll(&mut patient).is_pending());
+        let start = Instant::now();
+        let error = pool.checkout().timeout(limit).await.unwrap_err();
+        assert!(start.elapsed() - limit <= 2 * MILLISECOND);
+        let CheckoutError::Timeout(timeout) = error else {
+            panic!("{error}")
+        };
+        assert_eq!(timeout.status.waiting, 2, "he and the one before him");
+        assert!(poll(&mut patient).is_pending());
+    }
+    drop(held);
+}
+
+#[tokio::test(start_paused = true)]
+async fn callers_whose_time_ends_together_are_told_how_many_waited() {
+    let pool = builder().max_size(1).build().unwrap();
+    let held = pool.checkout().await.unwrap();
+    let mut all: FuturesUnordered<_> = (0..300).map(|_| pool.checkout().timeout(SECOND)).collect();
+    let mut told = Vec::new();
+    while let Some(Err(CheckoutError::Timeout(timeout))) = all.next().await {
+        told.push(timeout.status.waiting);
+    }
+    told.sort_unstable();
+    assert_eq!(told, (1..=300).collect::<Vec<_>>());
+    drop(held);
+    settle().await;
+    assert_eq!(pool.metrics().timed_out, 300);
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_was_granted_a_connection_in_time_has_it_however_late_he_looks() {
+    let pool = builder().max_size(1).build().unwrap();
+    fill(&pool, 1).await;
+    let held = pool.checkout().await.unwrap();
+    let mut waiting = Box::pin(pool.checkout().timeout(SECOND));
+    assert!(poll(&mut waiting).is_pending());
+    drop(held);
+    tokio::time::sleep(10 * SECOND).await;
+    assert_eq!(pool.status().in_use, 1, "it is his");
+    waiting.await.unwrap();
+}
