@@ -127,8 +127,10 @@ pub fn digits(value: f64) -> String {
         format!("{value:.1}")
     } else if value >= 0.0995 {
         format!("{value:.2}")
-    } else {
+    } else if value >= 0.0005 {
         format!("{value:.3}")
+    } else {
+        "<0.001".into()
     }
 }
 
@@ -154,6 +156,7 @@ mod tests {
         let seen = [0.0, 0.0561, 4.209, 37.04, 99.96, 16_164.4].map(digits);
         assert_eq!(seen, ["0", "0.056", "4.21", "37.0", "100", "16,164"]);
         assert_eq!(digits(f64::NAN), "-");
+        assert_eq!(digits(0.0004), "<0.001");
     }
 
     #[test]

@@ -22,14 +22,14 @@ pub fn render(comparison: &Comparison) -> String {
             };
             table.row([target.target.clone(), target.seen.clone(), verdict.into()]);
         }
-        render_table(&mut page, &table);
+        render_table(&mut page, &table, |_| false);
     }
     for chapter in &comparison.chapters {
         let _ = writeln!(page, "\n## {}\n", chapter.question);
         let _ = writeln!(page, "{}", chapter.finding.seen);
         for table in &chapter.finding.tables {
             let _ = writeln!(page, "\n{}:\n", table.title);
-            render_table(&mut page, table);
+            render_table(&mut page, table, is_ours);
         }
         for line in &chapter.finding.method {
             let _ = writeln!(page, "\n{line}");
@@ -42,8 +42,8 @@ pub fn render(comparison: &Comparison) -> String {
     page
 }
 
-/// Numbers to the right, ours in bold.
-fn render_table(page: &mut String, table: &Table) {
+/// Numbers to the right, and in bold what is to be.
+fn render_table(page: &mut String, table: &Table, is_bold: fn(&str) -> bool) {
     let line = |cells: &[String], mark: &str| {
         let cells = cells.iter().map(|cell| cell.replace('|', "\\|"));
         let cells = cells.map(|cell| match cell.is_empty() {
@@ -61,7 +61,7 @@ fn render_table(page: &mut String, table: &Table) {
         (0..table.headings.len()).map(|column| if is_figure(column) { "--:" } else { "---" });
     let _ = writeln!(page, "|{}|", rules.collect::<Vec<_>>().join("|"));
     for row in &table.rows {
-        page.push_str(&line(row, if is_ours(&row[0]) { "**" } else { "" }));
+        page.push_str(&line(row, if is_bold(&row[0]) { "**" } else { "" }));
     }
 }
 

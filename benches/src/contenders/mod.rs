@@ -121,6 +121,9 @@ pub const NOTHING: &str = "no pool";
 /// The name of deadpool as it comes.
 pub const DEADPOOL: &str = "deadpool";
 
+/// The name of bb8 as it comes.
+pub const BB8: &str = "bb8";
+
 /// Asks `question` of every asynchronous pool whose waiters do not hang, each with at most `size` connections.
 ///
 /// The yardstick comes first, then ours, then the rivals.
@@ -142,7 +145,7 @@ pub fn everybody<D: Dialler, Q: Question>(
         question.ask(OURS_OWNED, Owned::new(dialler, size)),
         question.ask(DEADPOOL, Deadpool::new(dialler, size)),
         question.ask("deadpool, 30 s timeouts", Deadpool::timed(dialler, size)),
-        question.ask("bb8", bb8(true)),
+        question.ask(BB8, bb8(true)),
         question.ask("bb8, no test", bb8(false)),
         question.ask("fast_pool", FastPool::new(dialler, size)),
         question.ask("mobc", mobc(Some(Duration::from_secs(30)))),

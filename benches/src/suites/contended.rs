@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{Effort, Suite};
-use crate::contenders::{DEADPOOL, FLOOR, Memory, OURS, Qp, Question, everybody};
+use crate::contenders::{BB8, DEADPOOL, FLOOR, Memory, OURS, Qp, Question, everybody};
 use crate::crowd::{Crowd, Serve, Threads};
 use crate::findings::{Finding, Plot, Table, Target, digits};
 use crate::rounds::{Clocked, Entrant, Plan, Record, Round, of, play};
@@ -59,13 +59,15 @@ fn measure(effort: &Effort) -> Finding {
         let records = play(&mut entrants(crowd), plan);
         finding.tables.push(table(crowd, plan, &records));
         finding.plots.extend(plots(crowd, &records));
+        if crowd.tasks == CROWDS[0].0 {
+            finding.seen.push_str(&seen(crowd, &records));
+        }
         // They are not about more tasks than that.
         if crowd.tasks <= 1024 {
             finding.targets.extend(targets(crowd, &records));
         }
     }
     finding.tables.push(hung());
-    finding.seen = seen(&finding);
     finding
 }
 
@@ -196,11 +198,16 @@ fn hung() -> Table {
     table
 }
 
-fn seen(finding: &Finding) -> String {
-    let held = |target: &&Target| target.holds == Some(true);
+fn seen(crowd: Crowd, records: &[Record]) -> String {
+    let rate = |name| digits(of(records, name).median(throughput));
+    let luck = |name| digits(of(records, name).median(|round| round.luck));
     format!(
-        "{} of {} targets hold.",
-        finding.targets.iter().filter(held).count(),
-        finding.targets.len()
+        "{}: ours {} M/s, FLOOR {}, deadpool {}; the unluckiest task gets {} of what the luckiest does with ours, {} with bb8. ",
+        crowd.in_words(),
+        rate(OURS),
+        rate(FLOOR),
+        rate(DEADPOOL),
+        luck(OURS),
+        luck(BB8),
     )
 }
