@@ -17,7 +17,8 @@ pub struct Counted {
     pub clock_readings: u64,
 }
 
-/// Callgrind counts in here alone, each call by itself.
+/// Callgrind counts in here alone, each call by itself. Calls of functions that were made before, though, are counted with
+/// the first one in which they are made again.
 #[inline(never)]
 pub fn watched(work: &mut dyn FnMut()) {
     work();
@@ -45,8 +46,6 @@ fn count_in(folder: &Path, program: &Path, calls: usize) -> Result<Vec<Counted>,
     let status = Command::new("valgrind")
         .args(["--tool=callgrind", "--quiet", "--compress-strings=no"])
         .args(["--toggle-collect=yardstick::callgrind::watched"])
-        // Calls are counted even where instructions are not collected.
-        .args(["--zero-before=yardstick::callgrind::watched"])
         .args(["--dump-after=yardstick::callgrind::watched"])
         .arg(format!("--callgrind-out-file={}", out.display()))
         .arg(program)

@@ -1,6 +1,7 @@
 //! Measures this pool beside all others, in one run on one machine, and says how it was done.
 
 use std::io::{self, Write};
+use std::panic::catch_unwind;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -10,6 +11,7 @@ use clap::builder::PossibleValuesParser;
 use yardstick::callgrind::CHILD;
 use yardstick::clock::{now, timestamp};
 use yardstick::comparison::{self, Chapter, Comparison};
+use yardstick::findings::Finding;
 use yardstick::folder::Folder;
 use yardstick::machine::Machine;
 use yardstick::suites::{Effort, SUITES, Suite, costs};
@@ -86,7 +88,7 @@ fn run(cli: &Cli) -> io::Result<Comparison> {
         let chapter = Chapter {
             name: suite.name,
             question: suite.question,
-            finding: (suite.measure)(&Effort { quick: cli.quick }),
+            finding: measure(suite, &Effort { quick: cli.quick }),
         };
         print(&format!(
             "{}\n\n{}\n",
@@ -114,6 +116,12 @@ fn run(cli: &Cli) -> io::Result<Comparison> {
         eprintln!("{}", folder.write(name, &text)?.display());
     }
     Ok(comparison)
+}
+
+/// A suite that fails takes nothing from the others.
+fn measure(suite: &Suite, effort: &Effort) -> Finding {
+    catch_unwind(|| (suite.measure)(effort))
+        .unwrap_or_else(|_| Finding::not_measured("the suite failed; the error stands above"))
 }
 
 fn print(text: &str) {

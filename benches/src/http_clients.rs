@@ -86,6 +86,8 @@ pub struct Reqwest(pub reqwest::Client);
 
 impl Default for Reqwest {
     fn default() -> Self {
+        // It asks for one even where nothing is encrypted. Whoever was first has set the same.
+        let _ = tokio_rustls::rustls::crypto::ring::default_provider().install_default();
         let client = reqwest::Client::builder().no_proxy();
         Self(client.build().expect("nothing to fail at"))
     }

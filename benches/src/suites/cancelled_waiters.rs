@@ -159,8 +159,8 @@ pub const QUEUES: [usize; 2] = [100, 10_000];
 fn measure(effort: &Effort) -> Finding {
     effort.say("half of those who wait give up");
     let plan = Plan {
-        rounds: effort.pick(3, 15),
-        whole: Duration::from_millis(effort.pick(20, 60)),
+        rounds: effort.pick(5, 21),
+        whole: Duration::from_millis(effort.pick(10, 30)),
         each: Duration::ZERO,
     };
     let half = play(&mut impatient(), plan);

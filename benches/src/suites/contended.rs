@@ -53,8 +53,9 @@ fn measure(effort: &Effort) -> Finding {
         effort.say(&crowd.in_words());
         let plan = Plan {
             rounds: effort.pick(3, 15),
-            whole: Duration::from_millis(effort.pick(20, 60)),
-            each: Duration::from_millis(effort.pick(20, 40)),
+            // Long enough for luck to even out.
+            whole: Duration::from_millis(effort.pick(30, 120)),
+            each: Duration::from_millis(effort.pick(10, 20)),
         };
         let records = play(&mut entrants(crowd), plan);
         finding.tables.push(table(crowd, plan, &records));

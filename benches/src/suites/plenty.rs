@@ -41,9 +41,9 @@ fn measure(effort: &Effort) -> Finding {
     for crowd in crowds() {
         effort.say(&crowd.in_words());
         let plan = Plan {
-            rounds: effort.pick(3, 15),
-            whole: Duration::from_millis(effort.pick(10, 40)),
-            each: Duration::from_millis(effort.pick(10, 20)),
+            rounds: effort.pick(5, 31),
+            whole: Duration::from_millis(effort.pick(10, 20)),
+            each: Duration::from_millis(effort.pick(5, 10)),
         };
         let records = play(&mut entrants(crowd), plan);
         finding.tables.push(contended::table(crowd, plan, &records));

@@ -92,8 +92,8 @@ pub fn entrants(threads: usize) -> Vec<Entrant> {
 
 fn measure(effort: &Effort) -> Finding {
     let plan = Plan {
-        rounds: effort.pick(5, 31),
-        whole: Duration::from_millis(effort.pick(10, 20)),
+        rounds: effort.pick(9, 61),
+        whole: Duration::from_millis(effort.pick(5, 10)),
         each: Duration::ZERO,
     };
     // All in one list, so that the rounds of one thread and of two are shuffled together.
