@@ -47,6 +47,18 @@ impl<M: Manager, H: Borrow<Arc<Shared<M>>>> Lease<M, H> {
         }
     }
 
+    /// Of one that was made for who has its slot.
+    pub(crate) fn renewed(home: H, slot: SlotId, live: Live<M::Connection>) -> Self {
+        Self {
+            home,
+            live: Some(live),
+            slot,
+            fault: None,
+            announced: false,
+            aside: false,
+        }
+    }
+
     /// Looks at a connection that is to be handed out.
     #[inline]
     pub(crate) fn vet(&mut self) -> bool {
@@ -280,6 +292,18 @@ impl<M: Manager, H: Borrow<Arc<Shared<M>>>> Lease<M, H> {
             let reason = self.fault.unwrap_or(CloseReason::NotReusable);
             self.home.borrow().discard(self.slot, live, reason);
         }
+    }
+
+    /// The connection is given up and still to be closed, and its slot is the caller's to fill.
+    pub(crate) fn surrender(mut self) -> M::Connection {
+        let live = self.live.take().expect(HELD);
+        let shared = self.home.borrow();
+        if self.announced {
+            shared.note_back(self.slot, false);
+        }
+        live.unwatch();
+        shared.lock().discard(self.slot, CloseReason::Discarded);
+        live.connection
     }
 
     /// The connection is its user's for good.

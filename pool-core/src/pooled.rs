@@ -2,14 +2,18 @@
 
 use std::borrow::Borrow;
 use std::fmt;
+use std::future::Future;
 use std::ops::{Deref, DerefMut};
+use std::panic::Location;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::error::CheckoutError;
 use crate::lease::Lease;
 use crate::manager::Manager;
 use crate::reason::CloseReason;
 use crate::shared::Shared;
+use crate::tasks;
 
 /// What the pool knows of a connection that is checked out.
 ///
@@ -341,6 +345,50 @@ impl<M: Manager> OwnedPooled<M> {
     #[must_use = "the connection is the caller's now"]
     pub fn detach(guard: Self) -> M::Connection {
         guard.0.detach()
+    }
+
+    /// Closes this connection and dials another in its place, one that nobody has used.
+    ///
+    /// The slot stays the caller's, so he waits neither for others nor for the end of a pause; only for the close
+    /// ([`Config::close_timeout`](crate::Config::close_timeout)) and the dial
+    /// ([`Config::connect_timeout`](crate::Config::connect_timeout)), which is tried once. It begins with the call.
+    ///
+    /// # Errors
+    ///
+    /// [`CheckoutError::Connect`] if the dial fails, [`CheckoutError::Closed`] if the pool is closed meanwhile; the slot is
+    /// free then.
+    ///
+    /// # Cancellation
+    ///
+    /// May be dropped at any time: the dial goes on, and its connection goes to whoever waits or lies idle.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use pool_core::doc::Numbers;
+    /// # use pool_core::{OwnedPooled, Pool};
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let pool = Pool::builder(Numbers::default()).max_size(1).build()?;
+    /// drop(pool.checkout().await?);
+    /// let used = pool.checkout_owned().await?;
+    /// assert!(OwnedPooled::info(&used).is_reused());
+    /// let fresh = OwnedPooled::renew(used).await?;
+    /// assert!(!OwnedPooled::info(&fresh).is_reused());
+    /// # Ok(()) }
+    /// ```
+    #[track_caller]
+    pub fn renew(
+        guard: Self,
+    ) -> impl Future<Output = Result<Self, CheckoutError<M::Error>>> + Send {
+        let place = Location::caller();
+        let begun = guard.0.shared().clock.coarse();
+        let outcome = tasks::renew::spawn(guard.0);
+        async move {
+            let mut lease = outcome.await.unwrap_or(Err(CheckoutError::Closed))?;
+            lease.announce(begun, place);
+            Ok(Self(lease))
+        }
     }
 
     /// What the pool knows of this connection; takes the pool's lock for a moment.

@@ -13,6 +13,8 @@
 //!     └── socket closed
 //! ```
 //!
+//! A caller may have his connection replaced; that is drawn in `renewal`.
+//!
 //! Invariants, asserted after every step of the property tests:
 //!
 //! - `connecting + in_use + idle + closing` is the number of slots taken, and never above `max_size`; in a pool that was
@@ -33,6 +35,7 @@ mod idle;
 mod keepalive;
 mod outage;
 mod reap;
+mod renewal;
 mod slots;
 mod time;
 mod totals;
@@ -73,6 +76,8 @@ pub(crate) struct State<T, E> {
     waiters: Waiters<T, E>,
     deadlines: Deadlines,
     connecting: usize,
+    /// Dials for callers who have their slots already.
+    renewing: usize,
     in_use: usize,
     /// Of those in use, the ones that are with no caller.
     aside: usize,
@@ -222,6 +227,7 @@ impl<T, E: Clone> State<T, E> {
             waiters: Waiters::new(),
             deadlines: Deadlines::new(),
             connecting: 0,
+            renewing: 0,
             in_use: 0,
             aside: 0,
             closing: 0,
@@ -577,33 +583,36 @@ impl<T, E: Clone> State<T, E> {
         random: u64,
         effects: &mut Effects<T, E>,
     ) {
+        debug_assert_eq!(self.slots.get(id).phase, Phase::Connecting);
+        self.connecting -= 1;
+        self.begin_life(id, now, random, effects);
+        self.home(id, value, now, effects);
+        self.settle(now, effects);
+    }
+
+    /// A connection is there, in use by whoever it will be handed to.
+    fn begin_life(&mut self, id: SlotId, now: Time, random: u64, effects: &mut Effects<T, E>) {
         (effects.pause, effects.error) = self.outages.connected(now, random);
         effects.changed = true;
         let too_old = self.lifetime_end(now, random);
         let slot = self.slots.at(id);
-        debug_assert_eq!(slot.phase, Phase::Connecting);
         slot.phase = Phase::InUse;
         slot.born = now;
         slot.too_old = too_old;
-        slot.expires = too_old;
-        if slot.id < self.retired_below {
-            // Dialled with what was valid before.
-            slot.expires = Time::START;
-        }
+        // Dialled with what was valid before.
+        let is_retired = slot.id < self.retired_below;
+        slot.expires = if is_retired { Time::START } else { too_old };
         slot.idle_since = now;
         self.totals.connected += 1;
-        self.connecting -= 1;
         self.in_use += 1;
-        if too_old != Time::NEVER {
-            self.lifetimes.insert((self.slots.get(id).expires, id));
+        if too_old != Time::NEVER && !is_retired {
+            self.lifetimes.insert((too_old, id));
             self.lower_due(too_old, effects);
         }
         if !self.keepalive.is_unused() {
             self.keepalive.begin(id, now);
             self.lower_due(self.next_check(), effects);
         }
-        self.home(id, value, now, effects);
-        self.settle(now, effects);
     }
 
     /// A dial failed.
@@ -688,7 +697,7 @@ impl<T, E: Clone> State<T, E> {
             max_size: self.limits.max_size,
             idle: self.idle.len(),
             in_use: self.in_use,
-            connecting: self.connecting,
+            connecting: self.connecting + self.renewing,
             closing: self.closing,
             waiting: self.waiters.queued(),
             paused: self.paused,

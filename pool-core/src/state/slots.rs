@@ -28,6 +28,8 @@ pub(super) enum Phase {
     InUse,
     Idle,
     Closing,
+    /// Dialled anew for the caller who has the slot.
+    Renewing,
 }
 
 /// What the pool knows of one connection.
@@ -131,6 +133,16 @@ impl<T> Slots<T> {
         self.next_id += 1;
         self.used += 1;
         id
+    }
+
+    /// Gives the number of a connection to be to a slot that is taken.
+    pub(super) fn renumber(&mut self, id: SlotId) -> u64 {
+        let number = self.next_id;
+        self.next_id += 1;
+        let slot = self.at(id);
+        slot.uses = 0;
+        slot.id = number;
+        number
     }
 
     pub(super) fn release(&mut self, id: SlotId) {

@@ -27,17 +27,38 @@ pub(crate) fn spawn<M: Manager>(shared: &Arc<Shared<M>>, dial: Dial) {
 
 async fn connect<M: Manager>(permit: Permit<M>) {
     let shared = Arc::clone(&permit.shared);
+    match attempt(&shared, permit.id()).await {
+        None => {}
+        Some(Ok(connection)) => permit.connected(connection),
+        Some(Err(error)) => permit.failed(error),
+    }
+}
+
+/// Dials within the limit; nothing comes of it if the pool is closed first.
+pub(super) async fn attempt<M: Manager>(
+    shared: &Arc<Shared<M>>,
+    id: u64,
+) -> Option<Result<M::Connection, ConnectError<M::Error>>> {
     shared.clock.notice_pause();
     let limit = shared.config.connect_timeout;
-    let dial = clock::timeout(limit, caught_future(dial(&shared, permit.id())));
-    let error = match unless(shared.stopped(), dial).await {
-        None => return,
-        Some(Ok(Ok(Ok(connection)))) => return permit.connected(connection),
-        Some(Ok(Ok(Err(error)))) => error,
-        Some(Ok(Err(message))) => ConnectError::Panicked(message),
-        Some(Err(_)) => ConnectError::TimedOut(limit),
-    };
-    permit.failed(error);
+    let dial = clock::timeout(limit, caught_future(dial(shared, id)));
+    Some(match unless(shared.stopped(), dial).await? {
+        Ok(Ok(Ok(connection))) => Ok(connection),
+        Ok(Ok(Err(error))) => Err(error),
+        Ok(Err(message)) => Err(ConnectError::Panicked(message)),
+        Err(_) => Err(ConnectError::TimedOut(limit)),
+    })
+}
+
+/// Whether dialling again cannot help.
+pub(super) fn is_permanent<M: Manager>(shared: &Shared<M>, error: &ConnectError<M::Error>) -> bool {
+    match error {
+        // A panicking answer is no answer.
+        ConnectError::Manager(error) => {
+            shared::caught(|| shared.manager.is_permanent(error)).unwrap_or(false)
+        }
+        _ => false,
+    }
 }
 
 /// Makes a connection and has it looked at by those who were plugged in for that.
@@ -105,13 +126,7 @@ impl<M: Manager> Permit<M> {
     }
 
     fn report(&self, Dial { slot, id }: Dial, error: ConnectError<M::Error>) {
-        let permanent = match &error {
-            ConnectError::Manager(error) => {
-                // A panicking answer is no answer.
-                shared::caught(|| self.shared.manager.is_permanent(error)).unwrap_or(false)
-            }
-            _ => false,
-        };
+        let permanent = is_permanent(&self.shared, &error);
         let (error, now, random) = (
             Arc::new(error),
             self.shared.clock.exact(),
