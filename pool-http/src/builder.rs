@@ -22,6 +22,7 @@ use crate::replay::Replay;
 use crate::settings::{Http2, Settings};
 #[cfg(feature = "tls")]
 use crate::tls::Trust;
+use crate::versions::Versions;
 
 type Pools = KeyedBuilder<Origin, HttpManager>;
 
@@ -415,15 +416,18 @@ impl ClientBuilder {
         let settings = Arc::new(settings);
         let for_managers = Arc::clone(&settings);
         let lessons = Lessons::default();
+        let versions = Arc::<Versions>::default();
+        let known = Arc::clone(&versions);
         let make = move |origin: &Origin| {
             let lesson = for_managers.learns.then(|| lessons.of(origin));
-            HttpManager::new(origin.clone(), Arc::clone(&for_managers), lesson)
+            let known = Arc::clone(&known);
+            HttpManager::new(origin.clone(), Arc::clone(&for_managers), lesson, known)
         };
         let mut config = Config::default();
         config.idle_timeout = Some(Duration::from_secs(20));
         let pools = KeyedPool::builder(make).config(config);
         let pool = (self.pools)(pools).build()?;
-        Ok(Client::new(Shared::new(pool, settings)))
+        Ok(Client::new(Shared::new(pool, settings, versions)))
     }
 }
 

@@ -35,12 +35,14 @@ struct Line {
     has_chosen_http2: bool,
 }
 
+/// By the versions of the settings, or by fewer.
 pub(crate) async fn connect(
     origin: &Origin,
+    http2: Http2,
     settings: &Settings,
 ) -> Result<HttpConnection, HttpConnectError> {
-    let line = dial(origin, settings).await?;
-    let is_http2 = match settings.http2 {
+    let line = dial(origin, http2, settings).await?;
+    let is_http2 = match http2 {
         Http2::Always => true,
         Http2::Never => false,
         Http2::Negotiated => line.has_chosen_http2,
@@ -51,7 +53,11 @@ pub(crate) async fn connect(
     }
 }
 
-async fn dial(origin: &Origin, settings: &Settings) -> Result<Line, HttpConnectError> {
+async fn dial(
+    origin: &Origin,
+    http2: Http2,
+    settings: &Settings,
+) -> Result<Line, HttpConnectError> {
     if let Some(connector) = &settings.connector {
         let uri = Uri::try_from(format!(
             "{}://{}",
@@ -72,7 +78,7 @@ async fn dial(origin: &Origin, settings: &Settings) -> Result<Line, HttpConnectE
     if let Some(path) = &settings.unix {
         let connection = pool_tcp::UnixManager::new(path).connect().await?;
         let (stream, probe) = connection.into_parts();
-        return secure(origin, settings, stream, probe.into(), None).await;
+        return secure(origin, http2, settings, stream, probe.into(), None).await;
     }
     match &origin.via {
         Via::Direct => {}
@@ -81,21 +87,24 @@ async fn dial(origin: &Origin, settings: &Settings) -> Result<Line, HttpConnectE
     match &origin.via {
         Via::Direct | Via::Forward(_) => {
             let tcp = (settings.tune)(TcpManager::new(&origin.authority())?);
-            direct(origin, settings, tcp).await
+            direct(origin, http2, settings, tcp).await
         }
-        Via::Tunnel(proxy) => tunnel(origin, settings, proxy).await,
+        Via::Tunnel(proxy) => tunnel(origin, http2, settings, proxy).await,
     }
 }
 
 async fn direct(
     origin: &Origin,
+    http2: Http2,
     settings: &Settings,
     tcp: TcpManager,
 ) -> Result<Line, HttpConnectError> {
     #[cfg(feature = "tls")]
     if origin.is_tls {
         let connection = tcp
-            .tls(settings.trust.config(settings.http2)?)?
+            .tls(settings.trust.config(settings.http2, http2)?)?
+            // The pool's own limit holds for all of it.
+            .handshake_timeout(None)
             .connect()
             .await?;
         let (stream, probe) = connection.into_parts();
@@ -113,12 +122,13 @@ async fn direct(
     let connection = tcp.connect().await?;
     let peer = connection.get_ref().socket().peer_addr().ok();
     let (stream, probe) = connection.into_parts();
-    secure(origin, settings, stream, probe.into(), peer).await
+    secure(origin, http2, settings, stream, probe.into(), peer).await
 }
 
 /// Puts TLS over a stream, if the origin wants it.
 async fn secure<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     origin: &Origin,
+    http2: Http2,
     settings: &Settings,
     stream: S,
     probe: AnyProbe,
@@ -135,7 +145,8 @@ async fn secure<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     }
     #[cfg(feature = "tls")]
     {
-        let (target, config) = (origin.to_string(), settings.trust.config(settings.http2)?);
+        let config = settings.trust.config(settings.http2, http2)?;
+        let target = origin.to_string();
         let stream = crate::tls::handshake(&origin.host, target, config, stream).await?;
         let has_chosen_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
         Ok(Line {
@@ -148,7 +159,7 @@ async fn secure<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     }
     #[cfg(not(feature = "tls"))]
     {
-        let _ = settings;
+        let _ = (http2, settings);
         Err(HttpConnectError::NoTls)
     }
 }
@@ -156,6 +167,7 @@ async fn secure<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
 /// Asks a proxy to connect to the origin, and puts TLS over what comes of it.
 async fn tunnel(
     origin: &Origin,
+    http2: Http2,
     settings: &Settings,
     proxy: &Proxy,
 ) -> Result<Line, HttpConnectError> {
@@ -194,7 +206,15 @@ async fn tunnel(
         asked.as_mut().poll(cx)
     })
     .await?;
-    secure(origin, settings, TokioIo::new(stream), probe.into(), peer).await
+    secure(
+        origin,
+        http2,
+        settings,
+        TokioIo::new(stream),
+        probe.into(),
+        peer,
+    )
+    .await
 }
 
 /// RFC 9110 §9.3.6

@@ -1,10 +1,8 @@
 //! One request, from a connection to the head of its response, as often as it may be sent.
 
-use std::collections::HashSet;
-use std::future::poll_fn;
-use std::pin::{Pin, pin};
+use std::pin::pin;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use http::header::CONNECTION;
@@ -13,12 +11,11 @@ use hyper::body::Incoming;
 use hyper::client::conn::TrySendError;
 use pool_core::{KeyedPool, Leased, OwnedPooled};
 use tokio::runtime::Handle;
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
 
 use crate::alarm::{Alarm, after};
 use crate::connection::{HttpConnection, Sender};
-use crate::dial;
-use crate::error::{BoxError, ErrorKind, Fate, RequestError};
+use crate::error::{ErrorKind, Fate, RequestError};
 use crate::keep_alive::KeepAlive;
 use crate::lease::{Lease, http1};
 use crate::letter::Letter;
@@ -29,6 +26,7 @@ use crate::request_body::RequestBody;
 use crate::response_body::ResponseBody;
 use crate::route::{Route, Routes};
 use crate::settings::{Http2, Settings};
+use crate::versions::Versions;
 
 /// How many new connections in a row may end before they take a request, until that is an error.
 const FALSE_STARTS: u32 = 10;
@@ -36,13 +34,7 @@ const FALSE_STARTS: u32 = 10;
 /// How often a server may refuse a request on a connection that stays, until that is an error.
 const REFUSALS: u32 = 3;
 
-/// How long a dial in the place of a used connection may take; as the pools' own by default.
-const DIAL: Duration = Duration::from_secs(10);
-
 const NO_RESPONSE: &str = "there was no response";
-
-/// How many origins are remembered to speak HTTP/1; it is no more than a hint.
-const MEMORY: usize = 1024;
 
 /// What all clones of a client share.
 pub(crate) struct Shared {
@@ -50,18 +42,21 @@ pub(crate) struct Shared {
     pub(crate) settings: Arc<Settings>,
     runtime: Handle,
     routes: Routes,
-    /// Those that might have chosen HTTP/2 and did not.
-    http1: RwLock<HashSet<Origin>>,
+    versions: Arc<Versions>,
 }
 
 impl Shared {
-    pub(crate) fn new(pool: KeyedPool<Origin, HttpManager>, settings: Arc<Settings>) -> Self {
+    pub(crate) fn new(
+        pool: KeyedPool<Origin, HttpManager>,
+        settings: Arc<Settings>,
+        versions: Arc<Versions>,
+    ) -> Self {
         Self {
             pool,
             settings,
             runtime: Handle::current(),
             routes: Routes::default(),
-            http1: RwLock::default(),
+            versions,
         }
     }
 
@@ -107,10 +102,10 @@ impl Shared {
         loop {
             let mut lease = self.lease(origin).await?;
             if must_be_fresh {
-                self.renew(&mut lease, origin).await?;
+                lease = self.renew(lease, origin).await?;
                 if lease.is_misplaced() {
                     // The server has chosen HTTP/2 this time: it goes home, and a place on it is taken.
-                    self.http1_lock().remove(origin);
+                    self.versions.chose_http2(origin);
                     continue;
                 }
                 must_be_fresh = false;
@@ -157,10 +152,16 @@ impl Shared {
             let TrySendErrorParts { message, error } = error.into();
             let loss = lease.connection().loss_of(&error, &method);
             let is_of_one_stream = message.is_none() && replay::is_of_one_stream(&error);
-            match is_of_one_stream {
+            let requires_http1 = is_http2 && replay::requires_http1(&error);
+            match is_of_one_stream && !requires_http1 {
                 true => drop(lease),
                 false => lease.give_up(),
             }
+            if requires_http1 {
+                self.versions.requires_http1(origin);
+            }
+            // Without a choice it would only be refused again.
+            let is_final = requires_http1 && !self.may_choose(origin);
             if let Some(unsent) = message {
                 *fate = before;
                 false_starts += u32::from(is_http2 || !is_reused);
@@ -185,7 +186,7 @@ impl Shared {
                 false => FALSE_STARTS,
             };
             let kind = match loss {
-                Loss::Refused if is_kept && refusals < most_refusals => {
+                Loss::Refused if is_kept && !is_final && refusals < most_refusals => {
                     refusals += 1;
                     continue;
                 }
@@ -211,7 +212,7 @@ impl Shared {
             if self.may_speak_http2(origin) {
                 let leased = self.pool.lease(origin).await.map_err(failed)?;
                 if leased.0.is_none() {
-                    self.remember_http1(origin);
+                    self.versions.chose_http1(origin);
                 } else if Leased::connection(&leased).is_dropped() {
                     // Nobody looks at a connection while it is shared.
                     Leased::retire(&leased);
@@ -224,8 +225,11 @@ impl Shared {
             match guard.sender {
                 Sender::Http1(_) if guard.is_quiet().await => return Ok(Lease::Own(guard)),
                 Sender::Http1(_) => OwnedPooled::discard(guard),
+                Sender::Http2(..) if self.versions.must_be_http1(origin) => {
+                    OwnedPooled::discard(guard);
+                }
                 // The server has changed its mind.
-                Sender::Http2(..) => drop(self.http1_lock().remove(origin)),
+                Sender::Http2(..) => self.versions.chose_http2(origin),
             }
         }
     }
@@ -236,56 +240,26 @@ impl Shared {
         match self.settings.http2 {
             Http2::Always => true,
             Http2::Never => false,
-            Http2::Negotiated => {
-                origin.is_tls
-                    && self.settings.connector.is_none()
-                    && !self
-                        .http1
-                        .read()
-                        .unwrap_or_else(PoisonError::into_inner)
-                        .contains(origin)
-            }
+            Http2::Negotiated => self.may_choose(origin) && self.versions.may_be_http2(origin),
         }
     }
 
-    fn remember_http1(&self, origin: &Origin) {
-        let mut known = self.http1_lock();
-        if known.len() >= MEMORY {
-            known.clear();
-        }
-        known.insert(origin.clone());
+    /// Whether the server is asked which version it wants.
+    fn may_choose(&self, origin: &Origin) -> bool {
+        let settings = &self.settings;
+        settings.http2 == Http2::Negotiated && origin.is_tls && settings.connector.is_none()
     }
 
-    fn http1_lock(&self) -> std::sync::RwLockWriteGuard<'_, HashSet<Origin>> {
-        self.http1.write().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Makes sure that nobody has used the connection before: in the place of one that was, another is dialled.
-    async fn renew(&self, lease: &mut Lease, origin: &Origin) -> Result<(), RequestError> {
-        let Lease::Own(guard) = lease else {
-            return Ok(());
+    /// One that nobody has used before: in the place of one that was, another is dialled.
+    async fn renew(&self, lease: Lease, origin: &Origin) -> Result<Lease, RequestError> {
+        let guard = match lease {
+            Lease::Own(guard) if guard.requests.load(Ordering::Relaxed) > 0 => guard,
+            fresh => return Ok(fresh),
         };
-        if guard.requests.load(Ordering::Relaxed) == 0 {
-            return Ok(());
-        }
-        guard.is_clean = false;
-        let failed = |error: BoxError| {
-            RequestError::new(ErrorKind::Connect, origin.to_string(), Some(error))
-        };
-        // Rare, and dialling is a large future: every request would carry the room for it.
-        let dialling = Box::pin(async {
-            timeout(DIAL, async {
-                // First, so that the origin never sees one more than it may.
-                guard.driver.close().await;
-                dial::connect(origin, &self.settings).await
-            })
-            .await
-        });
-        let dialled = inside(&self.runtime, dialling).await;
-        let dialled =
-            dialled.map_err(|_| failed(format!("not connected within {DIAL:?}").into()))?;
-        **guard = dialled.map_err(|error| failed(error.into()))?;
-        Ok(())
+        let renewed = OwnedPooled::renew(guard).await;
+        renewed
+            .map(Lease::Own)
+            .map_err(|error| RequestError::checkout(error, origin.to_string()))
     }
 
     /// Answers with the head of the response, or with the limit it did not keep.
@@ -333,15 +307,6 @@ impl Shared {
         }
         response.map(|incoming| ResponseBody::new(incoming, lease, settings, uri, deadline, alarm))
     }
-}
-
-/// Runs a future of timers and sockets where they find the runtime, whoever polls.
-async fn inside<F: Future>(runtime: &Handle, mut future: Pin<Box<F>>) -> F::Output {
-    poll_fn(|cx| {
-        let _context = runtime.enter();
-        future.as_mut().poll(cx)
-    })
-    .await
 }
 
 /// Takes to heart what the server says about its connection.

@@ -81,6 +81,7 @@ mod served;
 mod settings;
 #[cfg(feature = "tls")]
 mod tls;
+mod versions;
 
 pub use builder::ClientBuilder;
 pub use client::{Client, ResponseFuture};

@@ -15,7 +15,8 @@ use crate::error::HttpConnectError;
 use crate::lessons::Lesson;
 use crate::origin::Origin;
 use crate::request_body::RequestBody;
-use crate::settings::Settings;
+use crate::settings::{Http2, Settings};
+use crate::versions::Versions;
 
 /// Dials one origin. Made by the client; what an observer or a check of its pools is about.
 ///
@@ -36,14 +37,21 @@ pub struct HttpManager {
     settings: Arc<Settings>,
     /// When this origin closes idle connections, if that is to be learned.
     lesson: Option<Lesson>,
+    versions: Arc<Versions>,
 }
 
 impl HttpManager {
-    pub(crate) fn new(origin: Origin, settings: Arc<Settings>, lesson: Option<Lesson>) -> Self {
+    pub(crate) fn new(
+        origin: Origin,
+        settings: Arc<Settings>,
+        lesson: Option<Lesson>,
+        versions: Arc<Versions>,
+    ) -> Self {
         Self {
             origin,
             settings,
             lesson,
+            versions,
         }
     }
 }
@@ -53,7 +61,11 @@ impl Manager for HttpManager {
     type Error = HttpConnectError;
 
     async fn connect(&self) -> Result<HttpConnection, HttpConnectError> {
-        dial::connect(&self.origin, &self.settings).await
+        let http2 = match self.settings.http2 {
+            Http2::Negotiated if self.versions.must_be_http1(&self.origin) => Http2::Never,
+            http2 => http2,
+        };
+        dial::connect(&self.origin, http2, &self.settings).await
     }
 
     fn is_dropped(&self, connection: &mut HttpConnection) -> bool {

@@ -14,7 +14,8 @@ pub type Rule = Arc<dyn Fn(&Method, &HeaderMap) -> bool + Send + Sync>;
 /// Which requests are sent once more when their connection ended before the response began.
 ///
 /// What the connection hands back unsent is always sent on another one, and so is what an HTTP/2 server refuses as not
-/// processed (`REFUSED_STREAM`, or `GOAWAY` before it; RFC 9113 §8.7), if its body is in memory. Beyond that the server
+/// processed (`REFUSED_STREAM`, or `GOAWAY` before it; RFC 9113 §8.7), if its body is in memory. What it wants by HTTP/1.1
+/// (`HTTP_1_1_REQUIRED`) goes out by that, as does all else to its origin for ten minutes. Beyond that the server
 /// may have done it, and this rule decides. It is asked only if the connection had been used before, nothing of the
 /// response has come, and the body is in memory; the request goes out on a fresh connection then, and no third time. A server of
 /// HTTP/1 that says `408 Request Timeout` on such a connection had given up waiting, and counts as gone.
@@ -119,7 +120,11 @@ impl Loss {
     }
 
     fn of_h2(error: &h2::Error) -> Self {
-        let is_refused = error.is_reset() && error.reason() == Some(h2::Reason::REFUSED_STREAM);
+        let is_refused = error.is_reset()
+            && matches!(
+                error.reason(),
+                Some(h2::Reason::REFUSED_STREAM | h2::Reason::HTTP_1_1_REQUIRED)
+            );
         // A stream that a peer which goes away has taken is not told so, whatever the reason (RFC 9113 §6.8).
         if error.is_remote() && (is_refused || error.is_go_away()) {
             Self::Refused
@@ -146,6 +151,13 @@ impl Loss {
 /// Whether the error says nothing about the other streams of its connection.
 pub(crate) fn is_of_one_stream(error: &hyper::Error) -> bool {
     cause::<h2::Error>(error).is_some_and(h2::Error::is_reset)
+}
+
+/// Whether the server wants the request by HTTP/1.1 (RFC 9113 §7).
+pub(crate) fn requires_http1(error: &hyper::Error) -> bool {
+    cause::<h2::Error>(error).is_some_and(|error| {
+        error.is_remote() && error.reason() == Some(h2::Reason::HTTP_1_1_REQUIRED)
+    })
 }
 
 /// The first of its causes that is of this type.

@@ -30,9 +30,14 @@ impl Trust {
         }
     }
 
-    pub(crate) fn config(&self, http2: Http2) -> Result<Arc<ClientConfig>, NoRoots> {
-        let read = || pool_tcp::trusting_the_system().map(|config| offering(config, http2));
-        self.0.get_or_init(read).clone()
+    /// For a client that speaks these versions, to offer those now.
+    pub(crate) fn config(&self, spoken: Http2, now: Http2) -> Result<Arc<ClientConfig>, NoRoots> {
+        let read = || pool_tcp::trusting_the_system().map(|config| offering(config, spoken));
+        let config = self.0.get_or_init(read).clone()?;
+        Ok(match spoken == now {
+            true => config,
+            false => offering(ClientConfig::clone(&config), now),
+        })
     }
 }
 

@@ -14,7 +14,7 @@ use support_h2::server::Recipe;
 use support_h2::{LIMIT, becomes, client, fetch, get, in_time, post};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
@@ -304,4 +304,106 @@ impl Drop for Folder {
     fn drop(&mut self) {
         let _ = std::fs::remove_dir_all(&self.0);
     }
+}
+
+/// What negotiates HTTP/2 where it may, and refuses every request that comes by it (RFC 9113 §7).
+struct Reluctant {
+    listener: TcpListener,
+    acceptor: TlsAcceptor,
+    client: Client,
+}
+
+impl Reluctant {
+    async fn new() -> Self {
+        let certificate = Certificate::of("localhost");
+        Self {
+            listener: TcpListener::bind("127.0.0.1:0").await.unwrap(),
+            acceptor: TlsAcceptor::from(certificate.server(&["h2", "http/1.1"])),
+            client: client().tls(certificate.client()).build().unwrap(),
+        }
+    }
+
+    fn url(&self) -> String {
+        let port = self.listener.local_addr().unwrap().port();
+        format!("https://localhost:{port}/")
+    }
+
+    async fn accept(&self) -> TlsStream<TcpStream> {
+        let (socket, _) = self.listener.accept().await.unwrap();
+        socket.set_nodelay(true).unwrap();
+        self.acceptor.accept(socket).await.unwrap()
+    }
+
+    /// Ends when the client has left.
+    async fn refuse(&self, stream: TlsStream<TcpStream>) {
+        let mut connection = h2::server::handshake(stream).await.unwrap();
+        while let Some(Ok((_, mut respond))) = connection.accept().await {
+            respond.send_reset(h2::Reason::HTTP_1_1_REQUIRED);
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_is_wanted_by_http1_goes_out_by_http1_and_so_does_what_comes_after() {
+    let peer = Reluctant::new().await;
+    let serve = async {
+        let first = peer.accept().await;
+        assert_eq!(first.get_ref().1.alpn_protocol(), Some(&b"h2"[..]));
+        peer.refuse(first).await;
+        for answer in ["second", "third"] {
+            let mut stream = peer.accept().await;
+            assert_eq!(stream.get_ref().1.alpn_protocol(), Some(&b"http/1.1"[..]));
+            respond(&mut stream, answer).await;
+        }
+    };
+    let ask = async {
+        // Refused, it has not run.
+        let second = fetch(&peer.client, post(&peer.url())).await.unwrap();
+        let told = (second.served.version, second.served.replays, second.body);
+        assert_eq!(told, (Version::HTTP_11, 1, Bytes::from("second")));
+        becomes(|| peer.client.pool().status().size(), 0).await;
+        let third = fetch(&peer.client, post(&peer.url())).await.unwrap();
+        let told = (third.served.version, third.served.replays, third.body);
+        assert_eq!(told, (Version::HTTP_11, 0, Bytes::from("third")));
+    };
+    in_time(async { tokio::join!(serve, ask) }).await;
+}
+
+#[tokio::test]
+async fn who_may_speak_no_http1_is_told_that_the_request_was_refused() {
+    let certificate = Certificate::of("localhost");
+    let mut peer = Reluctant::new().await;
+    peer.acceptor = TlsAcceptor::from(certificate.server(&["h2"]));
+    let client = client().tls(certificate.client()).http2(Http2::Always);
+    peer.client = client.build().unwrap();
+    let url = peer.url();
+    let serve = async { peer.refuse(peer.accept().await).await };
+    let ask = async {
+        let error = fetch(&peer.client, post(&url)).await.unwrap_err();
+        let told = (error.kind(), error.fate());
+        assert_eq!(told, (ErrorKind::Refused, Fate::NotSent));
+    };
+    in_time(async { tokio::join!(serve, ask) }).await;
+}
+
+/// Nobody accepts: the kernel has the connection, and there will be no handshake.
+#[tokio::test(start_paused = true)]
+async fn a_handshake_may_take_as_long_as_the_pool_lets_a_dial_take() {
+    const LIMIT: Duration = Duration::from_secs(20);
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let client = client().pool(|pool| {
+        pool.each(|_, pool| {
+            pool.on_connect_error(OnConnectError::Fail)
+                .connect_timeout(LIMIT)
+        })
+    });
+    let certificate = Certificate::of("localhost");
+    let client = client.tls(certificate.client()).build().unwrap();
+    let url = format!("https://{}/", listener.local_addr().unwrap());
+    #[expect(clippy::disallowed_methods, reason = "this test pauses the clock")]
+    let begun = Instant::now();
+    let error = fetch(&client, get(&url)).await.unwrap_err();
+    assert!(chain(&error).contains("connect_timeout"), "{error}");
+    let took = begun.elapsed();
+    assert!(took >= LIMIT && took < 2 * LIMIT, "{took:?}");
 }

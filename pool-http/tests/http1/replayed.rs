@@ -2,9 +2,10 @@
 
 use std::collections::HashMap;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures::future::join_all;
@@ -13,7 +14,7 @@ use http_body::Frame;
 use http_body_util::StreamBody;
 use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_util::rt::TokioIo;
-use pool_core::OnConnectError;
+use pool_core::{Event, Observer, OnConnectError};
 use pool_http::{BoxError, Client, ErrorKind, Fate, Replay, RequestBody, RequestError, Served};
 use tokio::net::TcpStream;
 
@@ -228,6 +229,92 @@ async fn one_replay_is_enough_however_many_idle_connections_have_gone_stale() {
         assert_eq!((served.replays, served.requests), (1, 0));
         assert!(server.most_open() <= most);
     }
+}
+
+/// Two that were used lie idle; the one that loses its second request is next.
+async fn warm_two(client: &Client, server: &Server) {
+    let first = || Request::get(server.url("/")).header("x-turn", "first");
+    let ask = || client.request(first().body(String::new()).unwrap());
+    let losing = in_time(ask()).await.unwrap();
+    let other = in_time(ask()).await.unwrap();
+    read(other).await.unwrap();
+    becomes(|| idle(client), 1).await;
+    read(losing).await.unwrap();
+    becomes(|| idle(client), 2).await;
+}
+
+#[tokio::test]
+async fn what_is_dialled_in_the_place_of_a_used_connection_is_told_and_has_its_own_number_and_age()
+{
+    let server = Server::start(loses_the_second);
+    let dials = Dials::default();
+    let observer = dials.clone();
+    let client = builder().pool(|pool| pool.each(move |_, pool| pool.observer(observer.clone())));
+    let client = client.build().unwrap();
+    warm_two(&client, &server).await;
+    #[expect(clippy::disallowed_methods, reason = "ages are told in real time")]
+    let begun = Instant::now();
+    let (served, _) = get(&client, &server).await.unwrap();
+    assert_eq!((served.replays, served.requests), (1, 0));
+    assert!(served.age <= begun.elapsed());
+    assert_eq!(served.id, 3);
+    assert_eq!(dials.told(), [(1, true), (2, true), (3, true)]);
+    assert_eq!((size(&client), server.accepted()), (1, 3));
+}
+
+/// The dials that an observer was told of, and whether they succeeded.
+#[derive(Clone, Default)]
+struct Dials(Arc<Mutex<Vec<(u64, bool)>>>);
+
+impl Dials {
+    fn told(&self) -> Vec<(u64, bool)> {
+        self.0.lock().unwrap().clone()
+    }
+}
+
+impl Observer for Dials {
+    fn observe(&self, _pool: &str, event: &Event) {
+        let mut dials = self.0.lock().unwrap();
+        match event {
+            Event::Connecting { id } => dials.push((*id, false)),
+            Event::Connected { id, .. } => {
+                let (dialled, is_connected) = dials.last_mut().unwrap();
+                assert_eq!(dialled, id);
+                *is_connected = true;
+            }
+            _ => {}
+        }
+    }
+}
+
+/// It ends with the limit of the pool for a dial.
+#[tokio::test]
+async fn a_replay_that_is_not_connected_in_time_is_an_error_that_says_so() {
+    const LIMIT: Duration = Duration::from_millis(300);
+    let server = Server::start(loses_the_second);
+    let dialled = Arc::new(AtomicUsize::new(0));
+    let two_alone = tower::service_fn(move |uri: Uri| {
+        let is_prompt = dialled.fetch_add(1, Ordering::SeqCst) < 2;
+        async move {
+            if !is_prompt {
+                std::future::pending::<()>().await;
+            }
+            let stream = TcpStream::connect(uri.authority().unwrap().as_str()).await;
+            stream.map(TokioIo::new)
+        }
+    });
+    let client = builder()
+        .connector(two_alone)
+        .pool(|pool| pool.each(|_, pool| pool.connect_timeout(LIMIT)))
+        .build()
+        .unwrap();
+    warm_two(&client, &server).await;
+    let error = get(&client, &server).await.unwrap_err();
+    let told = (error.kind(), error.fate());
+    assert_eq!(told, (ErrorKind::Connect, Fate::Unknown));
+    let told = error.to_string();
+    assert!(told.contains("within 300 ms (connect_timeout)"), "{told}");
+    assert_eq!(client.pool().status().size(), 0);
 }
 
 #[tokio::test]
