@@ -107,6 +107,10 @@ impl<T> Slots<T> {
         if self.free == SlotId::NONE {
             self.free =
                 SlotId(u32::try_from(self.slots.len()).expect("max_size is below u32::MAX"));
+            if self.slots.len() == self.slots.capacity() {
+                // Doubled, as a vector grows by itself, half of a large pool's memory would be for nobody.
+                self.slots.reserve_exact(self.slots.len() / 8 + 4);
+            }
             self.slots.push(Slot {
                 phase: Phase::Free,
                 aside: false,
@@ -171,5 +175,19 @@ impl<T> Slots<T> {
             .iter()
             .enumerate()
             .map(|(index, slot)| (SlotId(index as u32), slot))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn there_are_few_more_slots_than_were_ever_taken() {
+        let mut slots = Slots::<u64>::new();
+        for taken in 1..=10_000 {
+            slots.occupy();
+            assert!(slots.slots.capacity() <= taken + taken / 8 + 4);
+        }
     }
 }
