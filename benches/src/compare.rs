@@ -14,7 +14,7 @@ use yardstick::comparison::{self, Chapter, Comparison};
 use yardstick::findings::Finding;
 use yardstick::folder::Folder;
 use yardstick::machine::Machine;
-use yardstick::suites::{Effort, SUITES, Suite, costs};
+use yardstick::suites::{Effort, SUITES, Suite, costs, system_calls};
 use yardstick::text;
 
 /// Measures this pool beside all others, in shuffled rounds of one run.
@@ -43,6 +43,10 @@ struct Cli {
 fn main() -> ExitCode {
     if std::env::args().any(|argument| argument == CHILD) {
         costs::run_watched();
+        return ExitCode::SUCCESS;
+    }
+    if std::env::args().any(|argument| argument == system_calls::CHILD) {
+        system_calls::run_watched();
         return ExitCode::SUCCESS;
     }
     let cli = Cli::parse();

@@ -11,6 +11,7 @@ pub mod findings;
 pub mod folder;
 #[cfg(feature = "rivals")]
 pub mod http_clients;
+pub mod limits;
 pub mod machine;
 pub mod page;
 #[cfg(feature = "rivals")]

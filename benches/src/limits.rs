@@ -2,7 +2,7 @@
 
 /// Raises the soft limit of open files to the hard one, and returns what it is now; `None` where nobody can say.
 #[cfg(unix)]
-pub(crate) fn raise_open_files() -> Option<u64> {
+pub fn raise_open_files() -> Option<u64> {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
     let limit = getrlimit(Resource::Nofile);
@@ -20,6 +20,6 @@ pub(crate) fn raise_open_files() -> Option<u64> {
 
 /// There is no such limit here.
 #[cfg(not(unix))]
-pub(crate) fn raise_open_files() -> Option<u64> {
+pub fn raise_open_files() -> Option<u64> {
     None
 }

@@ -4,7 +4,6 @@ mod census;
 mod client;
 mod foreign;
 mod heard;
-mod limits;
 mod manager;
 mod policy;
 mod progress;

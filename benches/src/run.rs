@@ -6,10 +6,10 @@ use std::thread;
 
 use tokio::runtime;
 use tokio::sync::watch;
+use yardstick::limits::raise_open_files;
 
 use crate::clock::{millis, now, timestamp};
 use crate::foreign::{Certainty, Foreign};
-use crate::limits::raise_open_files;
 use crate::progress::Progress;
 use crate::report::{self, Folder, IMITATED, Machine, Report, claims, json::SCHEMA};
 use crate::sampler::{INTERVAL, Sampler};

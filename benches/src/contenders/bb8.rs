@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::io;
+use std::time::Duration;
 
 use ::bb8::{ManageConnection, Pool, PooledConnection, RunError};
 
@@ -46,6 +47,20 @@ impl<D: Dialler> Bb8<D> {
         let pool = Pool::builder()
             .max_size(size)
             .test_on_check_out(test)
+            .build(Taught(dialler.clone()));
+        Self(pool.await.expect("nothing is dialled"))
+    }
+
+    /// At its defaults but for its size and the period of its reaper, which is 30 s by default.
+    ///
+    /// # Cancellation
+    ///
+    /// Makes no pool.
+    pub async fn reaping_every(dialler: &D, size: usize, period: Duration) -> Self {
+        let size = u32::try_from(size).expect("a few");
+        let pool = Pool::builder()
+            .max_size(size)
+            .reaper_rate(period)
             .build(Taught(dialler.clone()));
         Self(pool.await.expect("nothing is dialled"))
     }

@@ -97,13 +97,13 @@ pub trait Contender: Send + Sync + 'static {
     fn checkout(&self) -> impl Future<Output = Result<Self::Guard<'_>, Self::Error>> + Send;
 }
 
-/// What is asked of each contender.
-pub trait Question {
+/// What is asked of each contender that pools connections of type `T`.
+pub trait Question<T = u64> {
     /// What is kept of one.
     type Answer;
 
     /// Asks it of a contender that has yet to dial.
-    fn ask<C: Contender>(&self, name: &'static str, contender: C) -> Self::Answer;
+    fn ask<C: Contender<Connection = T>>(&self, name: &'static str, contender: C) -> Self::Answer;
 }
 
 /// The name of the pool that the targets are about: borrowed guard, LIFO, all else at its default.
@@ -127,7 +127,7 @@ pub const BB8: &str = "bb8";
 /// Asks `question` of every asynchronous pool whose waiters do not hang, each with at most `size` connections.
 ///
 /// The yardstick comes first, then ours, then the rivals.
-pub fn everybody<D: Dialler, Q: Question>(
+pub fn everybody<D: Dialler, Q: Question<D::Connection>>(
     runtime: &Runtime,
     dialler: &D,
     size: usize,

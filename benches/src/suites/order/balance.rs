@@ -7,11 +7,11 @@ use pool_core::{Order, Pool};
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
-use super::backend::{Backend, Habits};
 use super::client::{Backends, Policy, ask, fill, order_name};
 use super::{Answer, Effort, client_runtime, millis, percentile};
 use crate::clock::now;
 use crate::findings::Table;
+use crate::suites::backend::{Backend, Habits};
 
 /// Connections of the pool: ten to each of three backends.
 const SIZE: usize = 30;
@@ -144,7 +144,7 @@ pub fn shares(order: Order, load: Load, requests: usize) -> io::Result<Shares> {
     took.sort_unstable();
     let mut requests = [0; 3];
     for (requests, backend) in requests.iter_mut().zip(&backends) {
-        *requests = backend.counts.requests();
+        *requests = backend.requests();
     }
     Ok(Shares { requests, took })
 }

@@ -11,8 +11,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::task::JoinSet;
 use tokio::time::interval;
 
-use super::backend::{Backend, MESSAGE};
 use crate::clock::now;
+use crate::suites::backend::{Backend, MESSAGE};
 
 /// Dials the backends in turn, as a name does whose addresses the resolver rotates; a connection counts as made once the
 /// backend has greeted.

@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use pool_core::Order;
 
-use super::backend::{Backend, Habits};
 use super::client::{Backends, Policy, burst, order_name, trickle};
 use super::{Answer, Effort, client_runtime, millis, percentile, together};
 use crate::findings::Table;
+use crate::suites::backend::{Backend, Habits};
 
 /// Callers of each burst.
 const SIZE: usize = 50;
@@ -102,7 +102,7 @@ async fn live(order: Order, care: Care, patience: Duration) -> io::Result<Vec<St
     let pool = policy.pool(backends, SIZE);
     burst(&pool, SIZE).await;
     let lost = trickle(&pool, tick(patience), patience * 6).await;
-    let (forsaken, met) = (backend.counts.forsaken(), pool.manager().met_dead());
+    let (forsaken, met) = (backend.forsaken(), pool.manager().met_dead());
     let served = burst(&pool, SIZE).await;
     Ok(vec![
         format!("{}, {}", order_name(order), care.in_words()),

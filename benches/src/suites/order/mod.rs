@@ -3,7 +3,6 @@
 //! Each file is a part of the answer. All of them use this pool, so that nothing differs but the order and the idle
 //! timeout.
 
-mod backend;
 mod balance;
 mod client;
 mod dead;

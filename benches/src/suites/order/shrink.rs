@@ -3,10 +3,10 @@
 use std::io;
 use std::time::Duration;
 
-use super::backend::{Backend, Habits};
 use super::client::{Backends, Policy, burst, trickle};
 use super::{Answer, Effort, client_runtime, together};
 use crate::findings::Table;
+use crate::suites::backend::{Backend, Habits};
 
 /// Callers of the burst.
 const SIZE: usize = 50;
@@ -59,12 +59,12 @@ async fn live(policy: Policy, tick: Duration, idle_timeout: Duration) -> io::Res
     let backend = Backend::start(Habits::default())?;
     let pool = policy.pool(Backends::of(std::slice::from_ref(&backend)), SIZE);
     burst(&pool, SIZE).await;
-    let mut row = vec![policy.name(), rate(tick), backend.counts.open().to_string()];
+    let mut row = vec![policy.name(), rate(tick), backend.open().to_string()];
     let mut before = 0.0;
     for moment in MOMENTS {
         trickle(&pool, tick, idle_timeout.mul_f64(moment - before)).await;
         before = moment;
-        row.push(backend.counts.open().to_string());
+        row.push(backend.open().to_string());
     }
     Ok(row)
 }

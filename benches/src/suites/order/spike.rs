@@ -3,10 +3,10 @@
 use std::io;
 use std::time::Duration;
 
-use super::backend::{Backend, Habits};
 use super::client::{Backends, Policy, burst, trickle};
 use super::{Answer, Effort, client_runtime, millis, percentile, together};
 use crate::findings::Table;
+use crate::suites::backend::{Backend, Habits};
 
 /// Callers of each spike.
 const SIZE: usize = 50;
@@ -68,7 +68,7 @@ async fn live(policy: Policy, min_idle: usize, idle_timeout: Duration) -> io::Re
     pool.set_min_idle(min_idle);
     burst(&pool, SIZE).await;
     trickle(&pool, tick(idle_timeout), idle_timeout.mul_f64(2.5)).await;
-    let (open, dialled) = (backend.counts.open(), backend.counts.accepted());
+    let (open, dialled) = (backend.open(), backend.accepted());
     let served = burst(&pool, SIZE).await;
     let name = match min_idle {
         0 => policy.name(),
@@ -77,7 +77,7 @@ async fn live(policy: Policy, min_idle: usize, idle_timeout: Duration) -> io::Re
     Ok(vec![
         name,
         open.to_string(),
-        (backend.counts.accepted() - dialled).to_string(),
+        (backend.accepted() - dialled).to_string(),
         millis(percentile(&served, 0.5)),
         millis(percentile(&served, 1.0)),
     ])

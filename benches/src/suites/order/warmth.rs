@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use pool_core::{Order, Pool, Pooled};
 
-use super::backend::{Backend, Habits};
 use super::client::{Backends, Policy, exchange, fill};
 use super::{Answer, Effort, client_runtime, micros, percentile};
 use crate::clock::now;
 use crate::findings::Table;
 use crate::rounds::median;
+use crate::suites::backend::{Backend, Habits};
 
 /// Requests of one contender in a round.
 const REQUESTS: usize = 50;

@@ -1,19 +1,19 @@
 //! A server on a thread of its own, and what it counts.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
 use socket2::SockRef;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 use tokio::runtime::{Builder, Runtime};
 use tokio::time::{sleep, timeout};
 
 /// What a request and its answer are; nobody reads more than their length.
-pub(super) const MESSAGE: [u8; 16] = *b"GET /order HTTP/";
+pub(super) const MESSAGE: [u8; 16] = *b"GET /bench HTTP/";
 
 /// The byte that ends the handshake.
 const GREETING: u8 = b'+';
@@ -33,13 +33,13 @@ pub(super) struct Habits {
 #[derive(Debug)]
 pub(super) struct Backend {
     pub(super) address: SocketAddr,
-    pub(super) counts: Arc<Counts>,
+    counts: Arc<Counts>,
     runtime: Option<Runtime>,
 }
 
 /// What a server has seen.
 #[derive(Debug, Default)]
-pub(super) struct Counts {
+struct Counts {
     accepted: AtomicUsize,
     /// Not closed by the client.
     open: AtomicUsize,
@@ -48,48 +48,67 @@ pub(super) struct Counts {
     requests: AtomicUsize,
 }
 
-impl Counts {
-    pub(super) fn accepted(&self) -> usize {
-        self.accepted.load(Relaxed)
-    }
-
-    pub(super) fn open(&self) -> usize {
-        self.open.load(Relaxed)
-    }
-
-    pub(super) fn forsaken(&self) -> usize {
-        self.forsaken.load(Relaxed)
-    }
-
-    pub(super) fn requests(&self) -> usize {
-        self.requests.load(Relaxed)
-    }
-}
-
 impl Backend {
+    /// Listens on a free port.
+    ///
     /// # Errors
     ///
     /// When there is no port to listen on, or no thread to be had.
     pub(super) fn start(habits: Habits) -> io::Result<Self> {
+        Self::start_at((Ipv4Addr::LOCALHOST, 0).into(), habits)
+    }
+
+    /// Listens where another one did before.
+    ///
+    /// # Errors
+    ///
+    /// As [`start`](Self::start).
+    pub(super) fn start_at(address: SocketAddr, habits: Habits) -> io::Result<Self> {
+        let listener = bind(address)?;
+        listener.set_nonblocking(true)?;
+        let address = listener.local_addr()?;
         let runtime = Builder::new_multi_thread()
             .worker_threads(1)
             .thread_name("backend")
             .enable_all()
             .build()?;
-        let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
-        listener.set_nonblocking(true)?;
-        let address = listener.local_addr()?;
         let counts = Arc::<Counts>::default();
-        let noted = Arc::clone(&counts);
-        runtime.spawn(async move {
-            let listener = TcpListener::from_std(listener).expect("it runs in a runtime");
-            accept(listener, habits, noted).await;
-        });
+        runtime.spawn(accept(listener, habits, Arc::clone(&counts)));
         Ok(Self {
             address,
             counts,
             runtime: Some(runtime),
         })
+    }
+
+    pub(super) fn accepted(&self) -> usize {
+        self.counts.accepted.load(Relaxed)
+    }
+
+    pub(super) fn open(&self) -> usize {
+        self.counts.open.load(Relaxed)
+    }
+
+    pub(super) fn forsaken(&self) -> usize {
+        self.counts.forsaken.load(Relaxed)
+    }
+
+    pub(super) fn requests(&self) -> usize {
+        self.counts.requests.load(Relaxed)
+    }
+}
+
+/// Waits for one that is just going.
+fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+    let mut attempts = 0;
+    loop {
+        match TcpListener::bind(address) {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse && attempts < 100 => {
+                attempts += 1;
+                std::thread::sleep(Duration::from_millis(10));
+            }
+            bound => return bound,
+        }
     }
 }
 
@@ -102,6 +121,7 @@ impl Drop for Backend {
 }
 
 async fn accept(listener: TcpListener, habits: Habits, counts: Arc<Counts>) {
+    let listener = tokio::net::TcpListener::from_std(listener).expect("it runs in a runtime");
     loop {
         let Ok((stream, _)) = listener.accept().await else {
             // Out of descriptors: wait until some come back.
