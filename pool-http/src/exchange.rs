@@ -76,13 +76,18 @@ impl Shared {
             let mut fate = Fate::NotSent;
             let response = {
                 let attempts = pin!(self.attempts(&uri, &route, &mut draft, deadline, &mut fate));
-                let mut alarm = Alarm::default();
-                alarm.before(deadline, &self.runtime, attempts).await
+                match limit.zip(deadline) {
+                    None => attempts.await,
+                    Some((limit, deadline)) => {
+                        let mut alarm = Alarm::default();
+                        let response = alarm.before(Some(deadline), &self.runtime, attempts).await;
+                        response.unwrap_or_else(|| {
+                            let target = target_of(&uri);
+                            Err(RequestError::timed_out(NO_RESPONSE, limit, target))
+                        })
+                    }
+                }
             };
-            let response = response.unwrap_or_else(|| {
-                let limit = limit.expect("there is no deadline without it");
-                Err(RequestError::timed_out(NO_RESPONSE, limit, target_of(&uri)))
-            });
             response.map_err(|error| error.with_fate(fate))
         }
     }

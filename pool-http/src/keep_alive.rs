@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use http::HeaderMap;
+use http::{HeaderMap, HeaderName};
+
+const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 
 /// What was said, if anything.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -17,7 +19,7 @@ impl KeepAlive {
     /// What is malformed was not said.
     pub(crate) fn of(headers: &HeaderMap) -> Self {
         let mut said = Self::default();
-        for value in headers.get_all("keep-alive") {
+        for value in headers.get_all(KEEP_ALIVE) {
             let Ok(text) = value.to_str() else {
                 continue;
             };

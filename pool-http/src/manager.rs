@@ -57,22 +57,28 @@ impl HttpManager {
 }
 
 impl Manager for HttpManager {
-    type Connection = HttpConnection;
+    /// In a box, as it is moved often on its way out and home, and is large.
+    type Connection = Box<HttpConnection>;
     type Error = HttpConnectError;
 
-    async fn connect(&self) -> Result<HttpConnection, HttpConnectError> {
+    async fn connect(&self) -> Result<Box<HttpConnection>, HttpConnectError> {
         let http2 = match self.settings.http2 {
             Http2::Negotiated if self.versions.must_be_http1(&self.origin) => Http2::Never,
             http2 => http2,
         };
-        dial::connect(&self.origin, http2, &self.settings).await
+        let connection = dial::connect(&self.origin, http2, &self.settings).await?;
+        Ok(Box::new(connection))
     }
 
-    fn is_dropped(&self, connection: &mut HttpConnection) -> bool {
+    fn is_dropped(&self, connection: &mut Box<HttpConnection>) -> bool {
         connection.is_dropped()
     }
 
-    fn poll_dropped(&self, connection: &mut HttpConnection, cx: &mut Context<'_>) -> Poll<Dropped> {
+    fn poll_dropped(
+        &self,
+        connection: &mut Box<HttpConnection>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Dropped> {
         let dropped = ready!(connection.driver.poll_dropped(cx));
         if let (Some(lesson), Some(idle_since)) = (&self.lesson, connection.idle_since) {
             lesson.learn(idle_since.elapsed());
@@ -80,13 +86,13 @@ impl Manager for HttpManager {
         Poll::Ready(dropped)
     }
 
-    fn idle_limit(&self, connection: &HttpConnection) -> Option<Duration> {
+    fn idle_limit(&self, connection: &Box<HttpConnection>) -> Option<Duration> {
         let lesson = self.lesson.as_ref();
         let learned = lesson.and_then(|lesson| lesson.limit(self.settings.margin));
         [connection.idle_limit, learned].into_iter().flatten().min()
     }
 
-    fn recycle(&self, connection: &mut HttpConnection) -> Recycle {
+    fn recycle(&self, connection: &mut Box<HttpConnection>) -> Recycle {
         let verdict = connection.verdict();
         if verdict == Recycle::Keep && self.lesson.is_some() {
             #[expect(clippy::disallowed_methods, reason = "tokio's, which tests can pause")]
@@ -96,7 +102,7 @@ impl Manager for HttpManager {
         verdict
     }
 
-    async fn close(&self, mut connection: HttpConnection) {
+    async fn close(&self, mut connection: Box<HttpConnection>) {
         connection.driver.close().await;
     }
 
@@ -110,14 +116,14 @@ impl Manager for HttpManager {
 impl Share for HttpManager {
     type Handle = Http2Handle;
 
-    fn share(&self, connection: &HttpConnection) -> Http2Handle {
+    fn share(&self, connection: &Box<HttpConnection>) -> Http2Handle {
         Http2Handle(match &connection.sender {
             Sender::Http1(_) => None,
             Sender::Http2(sender, _) => Some(sender.clone()),
         })
     }
 
-    fn capacity<'c>(&self, connection: &'c HttpConnection) -> &'c Capacity {
+    fn capacity<'c>(&self, connection: &'c Box<HttpConnection>) -> &'c Capacity {
         &connection.capacity
     }
 }

@@ -1,6 +1,6 @@
 //! What a URL says about the way of its request, worked out once for all that begin alike.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use http::uri::Scheme;
@@ -21,8 +21,8 @@ pub(crate) struct Route {
     pub(crate) host: Option<HeaderValue>,
 }
 
-/// By the authority, as it was written.
-type ByAuthority = RwLock<HashMap<String, Arc<Route>>>;
+/// By the authority, as it was written. Few are used at a time, and to compare one costs less than to hash it.
+type ByAuthority = RwLock<BTreeMap<String, Arc<Route>>>;
 
 /// The routes of one client, whose settings they follow from.
 #[derive(Default)]
