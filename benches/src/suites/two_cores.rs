@@ -92,8 +92,9 @@ pub fn entrants(threads: usize) -> Vec<Entrant> {
 
 fn measure(effort: &Effort) -> Finding {
     let plan = Plan {
-        rounds: effort.pick(9, 61),
-        whole: Duration::from_millis(effort.pick(5, 10)),
+        rounds: effort.pick(7, 25),
+        // Long enough for the second thread to find a core of its own.
+        whole: Duration::from_millis(effort.pick(20, 40)),
         each: Duration::ZERO,
     };
     // All in one list, so that the rounds of one thread and of two are shuffled together.
