@@ -30,6 +30,13 @@ pub(super) fn render(plot: &Plot) -> String {
     let mut svg = format!(
         "<svg viewBox=\"0 0 {WIDTH} {height}\" role=\"img\" aria-label=\"{title}\">\n<title>{title}</title>\n"
     );
+    if let Some(mark) = plot.mark.filter(|mark| *mark <= end) {
+        let x = x(mark);
+        let _ = writeln!(
+            svg,
+            "<line class=\"mark\" x1=\"{x:.1}\" y1=\"0\" x2=\"{x:.1}\" y2=\"{height}\" />"
+        );
+    }
     for (row, (name, value)) in bars.into_iter().enumerate() {
         let top = 2.0 + ROW * row as f64;
         let (text, right) = (top + ROW * 0.68, x(*value));
@@ -63,13 +70,6 @@ pub(super) fn render(plot: &Plot) -> String {
             "<text class=\"{class}\" x=\"{:.1}\" y=\"{text:.1}\">{}</text>",
             right + 5.0,
             digits(*value),
-        );
-    }
-    if let Some(mark) = plot.mark.filter(|mark| *mark <= end) {
-        let x = x(mark);
-        let _ = writeln!(
-            svg,
-            "<line class=\"mark\" x1=\"{x:.1}\" y1=\"0\" x2=\"{x:.1}\" y2=\"{height}\" />"
         );
     }
     svg.push_str("</svg>\n");
