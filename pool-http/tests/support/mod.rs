@@ -8,9 +8,9 @@ pub(crate) mod ask;
 pub(crate) mod log;
 pub(crate) mod server;
 #[cfg(target_os = "linux")]
-#[path = "../../../test-support/sockets.rs"]
+#[path = "../../../pool-tcp/tests/shared/sockets.rs"]
 pub(crate) mod sockets;
-#[path = "../../../test-support/wait.rs"]
+#[path = "../../../pool-tcp/tests/shared/wait.rs"]
 pub(crate) mod wait;
 
 pub(crate) use self::server::{Heard, OK, Peer, Server};

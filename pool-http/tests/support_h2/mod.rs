@@ -9,9 +9,9 @@ pub(crate) mod frames;
 pub(crate) mod raw;
 pub(crate) mod server;
 #[cfg(target_os = "linux")]
-#[path = "../../../test-support/sockets.rs"]
+#[path = "../../../pool-tcp/tests/shared/sockets.rs"]
 pub(crate) mod sockets;
-#[path = "../../../test-support/wait.rs"]
+#[path = "../../../pool-tcp/tests/shared/wait.rs"]
 mod wait;
 
 use bytes::Bytes;

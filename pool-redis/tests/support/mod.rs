@@ -13,10 +13,10 @@ pub(crate) mod process;
 pub(crate) mod sentinel;
 pub(crate) mod server;
 #[cfg(target_os = "linux")]
-#[path = "../../../test-support/sockets.rs"]
+#[path = "../../../pool-tcp/tests/shared/sockets.rs"]
 pub(crate) mod sockets;
 pub(crate) mod tls;
-#[path = "../../../test-support/wait.rs"]
+#[path = "../../../pool-tcp/tests/shared/wait.rs"]
 pub(crate) mod wait;
 
 pub(crate) use self::line::Reply;
