@@ -31,6 +31,10 @@ enum Op {
     Leave(Pick),
     Cancel(Pick),
     CheckIn(Pick, Option<u8>),
+    Renew(Pick),
+    Renewed(Pick),
+    RenewalFailed(Pick, bool),
+    EndRenewal(Pick),
     Discard(Pick),
     Detach(Pick),
     DropUnused,
@@ -79,6 +83,10 @@ fn op() -> impl Strategy<Value = Op> {
         7 => pick().prop_map(|which| Op::CheckIn(which, None)),
         2 => (pick(), prop::option::of(any::<u8>())).prop_map(|(which, limit)| Op::CheckIn(which, limit)),
         2 => pick().prop_map(Op::Discard),
+        2 => pick().prop_map(Op::Renew),
+        3 => pick().prop_map(Op::Renewed),
+        1 => (pick(), any::<bool>()).prop_map(|(which, permanent)| Op::RenewalFailed(which, permanent)),
+        1 => pick().prop_map(Op::EndRenewal),
         1 => pick().prop_map(Op::Detach),
         1 => Just(Op::DropUnused),
         2 => (pick(), any::<bool>()).prop_map(|(which, alive)| Op::Inspect(which, alive)),
@@ -176,6 +184,8 @@ struct World {
     /// Out of the idle set to be checked.
     checking: Vec<Lent<Connection>>,
     dials: Vec<Dial>,
+    /// Dials for callers who have their slots already.
+    renewing: Vec<Dial>,
     closing: Vec<Lent<Connection>>,
     made: BTreeSet<Connection>,
     gone: BTreeSet<Connection>,
@@ -209,6 +219,7 @@ impl World {
             jumped: false,
             is_closed: false,
             checking: Vec::new(),
+            renewing: Vec::new(),
             config,
             state,
             now: Time::FIRST,
@@ -332,6 +343,25 @@ impl World {
         self.closing.push(lent);
     }
 
+    /// Its socket is closed at once.
+    fn renew(&mut self, lent: Lent<Connection>) {
+        let slot = lent.slot;
+        self.state.discard(slot, CloseReason::Discarded);
+        match self.step(|state, _, _| state.begin_renewal(slot)) {
+            None => self.closing.push(lent),
+            Some(id) => {
+                assert!(self.gone.insert(lent.value), "a connection is closed once");
+                self.renewing.push(Dial { slot, id });
+            }
+        }
+    }
+
+    fn renewed(&mut self, Dial { slot, id }: Dial) {
+        assert!(self.made.insert(id), "connection numbers are unique");
+        self.step(|state, now, effects| state.renewed(slot, now, id, effects));
+        self.out.push(Lent { slot, value: id });
+    }
+
     fn give_back(&mut self, lent: Lent<Connection>) {
         self.give_back_with(lent, None);
     }
@@ -447,6 +477,28 @@ impl World {
             Op::CheckIn(which, limit) => {
                 if let Some(lent) = pick(&mut self.out, which) {
                     self.give_back_with(lent, limit.map(|ms| Duration::from_millis(ms.into())));
+                }
+            }
+            Op::Renew(which) => {
+                if let Some(lent) = pick(&mut self.out, which) {
+                    self.renew(lent);
+                }
+            }
+            Op::Renewed(which) => {
+                if let Some(dial) = pick(&mut self.renewing, which) {
+                    self.renewed(dial);
+                }
+            }
+            Op::RenewalFailed(which, permanent) => {
+                if let Some(Dial { slot, .. }) = pick(&mut self.renewing, which) {
+                    self.step(|state, now, effects| {
+                        state.renewal_failed(slot, "refused", permanent, now, 0, effects);
+                    });
+                }
+            }
+            Op::EndRenewal(which) => {
+                if let Some(Dial { slot, .. }) = pick(&mut self.renewing, which) {
+                    self.step(|state, now, effects| state.end_renewal(slot, now, effects));
                 }
             }
             Op::Discard(which) => {
@@ -591,7 +643,10 @@ impl World {
         };
         assert_eq!(counts.idle, phase(Phase::Idle));
         assert_eq!(counts.in_use, phase(Phase::InUse));
-        assert_eq!(counts.connecting, phase(Phase::Connecting));
+        assert_eq!(
+            counts.connecting,
+            phase(Phase::Connecting) + phase(Phase::Renewing)
+        );
         assert_eq!(counts.closing, phase(Phase::Closing));
         assert_eq!(counts.waiting, queue.len());
         let used = counts.idle + counts.in_use + counts.connecting + counts.closing;
@@ -603,7 +658,8 @@ impl World {
             self.used
         );
         self.used = used;
-        assert_eq!(counts.connecting, self.dials.len());
+        assert_eq!(state.connecting, self.dials.len());
+        assert_eq!(state.renewing, self.renewing.len());
         assert_eq!(counts.closing, self.closing.len());
         assert!(state.keepalive.running() <= self.checking.len() + self.closing.len());
         assert!(
@@ -645,8 +701,7 @@ impl World {
         }
         // A caller that nobody would ever serve: room and no dial under way, nor anybody who promised to start one.
         let room = used < self.max_size;
-        if counts.waiting > 0 && room && counts.connecting == 0 && !counts.closed && !counts.paused
-        {
+        if counts.waiting > 0 && room && state.connecting == 0 && !counts.closed && !counts.paused {
             let promised = self
                 .pauses
                 .iter()
@@ -675,8 +730,12 @@ impl World {
             || !self.out.is_empty()
             || !self.checking.is_empty()
             || !self.dials.is_empty()
+            || !self.renewing.is_empty()
             || !self.closing.is_empty()
         {
+            while let Some(dial) = self.renewing.pop() {
+                self.renewed(dial);
+            }
             while let Some(dial) = self.dials.pop() {
                 self.connected(dial);
             }
