@@ -87,6 +87,13 @@ impl Cluster {
         for node in [to, from].into_iter().chain(0..self.nodes.len()) {
             self.nodes[node].command(&format!("CLUSTER SETSLOT {slot} NODE {target}"));
         }
+        // Otherwise the next owner might claim it with an epoch that is no later than this one's, and lose it again, with
+        // its keys.
+        let epoch = number(&self.nodes[to], "cluster_my_epoch");
+        arrives(|| {
+            let known = |node| number(node, "cluster_current_epoch") >= epoch;
+            self.nodes.iter().all(known)
+        });
     }
 
     /// Moves the keys of a slot that has begun to move.
@@ -116,6 +123,16 @@ impl Cluster {
     fn id(&self, node: usize) -> String {
         self.nodes[node].ask("CLUSTER MYID").text().to_owned()
     }
+}
+
+/// What a node says of itself under this name.
+fn number(node: &RedisServer, name: &str) -> u64 {
+    let info = node.ask("CLUSTER INFO");
+    let mut lines = info.text().lines().filter_map(|line| line.split_once(':'));
+    let (_, value) = lines
+        .find(|(known, _)| *known == name)
+        .expect("a node of a cluster knows its epochs");
+    value.parse().expect("an epoch is a number")
 }
 
 fn is_settled(node: &RedisServer) -> bool {
