@@ -57,6 +57,8 @@ pub(crate) struct Shared<M: Manager> {
     observers: Vec<Box<dyn Observer>>,
     /// Callers wait: the idle set need not be looked at first. Only a hint, as it is read without the lock.
     awaited: AtomicBool,
+    /// The timer of those who wait is to be set for an earlier time.
+    pub(crate) alarm: Arc<Notify>,
     /// One caller at a time takes many.
     pub(crate) many: Semaphore,
     /// A dial ended, a slot was freed, or the pool was resumed or closed.
@@ -127,6 +129,7 @@ impl<M: Manager> Shared<M> {
             name,
             observers,
             awaited: AtomicBool::new(false),
+            alarm: Arc::default(),
             many: Semaphore::new(1),
             changed: Notify::new(),
             stop: watch::Sender::new(false),
@@ -138,7 +141,10 @@ impl<M: Manager> Shared<M> {
 
     /// Begins to maintain the pool.
     pub(crate) fn start(self: &Arc<Self>) {
-        tasks::maintain::spawn(self);
+        tasks::timeouts::spawn(self);
+        if self.config.maintenance {
+            tasks::maintain::spawn(self);
+        }
         if self.leaks.is_some() {
             tasks::leaks::spawn(self);
         }
@@ -274,7 +280,10 @@ impl<M: Manager> Shared<M> {
         {
             self.inbox.tell(letter);
         }
-        if effects.alarm || (effects.nudge && self.config.maintenance) {
+        if effects.alarm {
+            self.alarm.notify_one();
+        }
+        if effects.nudge {
             self.inbox.nudge();
         }
         if effects.changed {

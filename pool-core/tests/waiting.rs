@@ -7,11 +7,14 @@
 
 mod support;
 
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
-use pool_core::CheckoutError;
+use pool_core::{CheckoutError, Dropped, Manager, Pool};
 use support::{SECOND, builder, fill, poll, settle};
 use tokio::time::Instant;
 
@@ -118,4 +121,60 @@ async fn whoever_was_granted_a_connection_in_time_has_it_however_late_he_looks()
     tokio::time::sleep(10 * SECOND).await;
     assert_eq!(pool.status().in_use, 1, "it is his");
     waiting.await.unwrap();
+}
+
+/// Its probe blocks the thread that asks while it is told to.
+#[derive(Debug, Default)]
+struct Blocking {
+    is_told: AtomicBool,
+    is_blocked: AtomicBool,
+}
+
+impl Manager for Blocking {
+    type Connection = Socket;
+    type Error = std::convert::Infallible;
+
+    async fn connect(&self) -> Result<Socket, Self::Error> {
+        Ok(Socket::default())
+    }
+
+    fn is_dropped(&self, _: &mut Socket) -> bool {
+        false
+    }
+
+    fn poll_dropped(&self, socket: &mut Socket, cx: &mut Context<'_>) -> Poll<Dropped> {
+        socket.0.lock().unwrap().replace(cx.waker().clone());
+        while self.is_told.load(Ordering::SeqCst) {
+            self.is_blocked.store(true, Ordering::SeqCst);
+            std::thread::yield_now();
+        }
+        Poll::Pending
+    }
+}
+
+#[derive(Debug, Default)]
+struct Socket(Arc<Mutex<Option<Waker>>>);
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 3)]
+async fn a_probe_that_blocks_a_thread_delays_no_timeout() {
+    let pool = Pool::builder(Blocking::default())
+        .max_size(2)
+        .build()
+        .unwrap();
+    let (held, idle) = (
+        pool.checkout().await.unwrap(),
+        pool.checkout().await.unwrap(),
+    );
+    let waker = Arc::clone(&idle.0);
+    drop(idle);
+    pool.manager().is_told.store(true, Ordering::SeqCst);
+    let stirred = waker.lock().unwrap().take().unwrap();
+    stirred.wake();
+    while !pool.manager().is_blocked.load(Ordering::SeqCst) {
+        tokio::task::yield_now().await;
+    }
+    let late = pool.checkout().timeout(Duration::from_millis(10)).await;
+    assert!(matches!(late, Err(CheckoutError::Timeout(_))));
+    pool.manager().is_told.store(false, Ordering::SeqCst);
+    drop(held);
 }

@@ -170,7 +170,7 @@ pub(crate) struct Effects<T, E> {
     pub(crate) look: Option<(SlotId, u64)>,
     /// `next_due` has come closer than the maintenance task knows.
     pub(crate) nudge: bool,
-    /// Somebody's deadline has come closer than the one that the maintenance task knows.
+    /// Somebody's deadline has come closer than the one that their timer is set for.
     pub(crate) alarm: bool,
     /// A dial ended or a slot was freed, for those who wait for the numbers to change.
     pub(crate) changed: bool,

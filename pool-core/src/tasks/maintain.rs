@@ -1,5 +1,4 @@
-//! The one task of a pool that has nothing else to do: reaps what is due, looks at whom a peer has stirred, and tells those
-//! who have waited for too long. Without maintenance it does only the last.
+//! Reaps what is due, and looks at whom a peer has stirred.
 //!
 //! It sleeps until the next deadline, the next letter or the next nudge, has no period, and holds the pool only while
 //! it works.
@@ -64,13 +63,7 @@ impl<M: Manager> Shared<M> {
                 yield_now().await;
             }
             let now = self.clock.exact();
-            let due = self.update_at(now, |state, now, effects| {
-                let dismissed = state.dismiss(now, effects);
-                match self.config.maintenance {
-                    true => state.expire(now, effects).min(dismissed),
-                    false => dismissed,
-                }
-            });
+            let due = self.update_at(now, |state, now, effects| state.expire(now, effects));
             if due > now {
                 return due;
             }

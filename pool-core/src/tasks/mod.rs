@@ -19,6 +19,7 @@ pub(crate) mod keepalive;
 pub(crate) mod leaks;
 pub(crate) mod maintain;
 pub(crate) mod renew;
+pub(crate) mod timeouts;
 
 /// The pool, as a task holds it between two turns. A pool cannot go on without its runtime, so if the task is dropped
 /// before it was done, the pool is closed: better than callers who wait for somebody who will never come.
