@@ -59,6 +59,13 @@ impl<M: Manager, H: Borrow<Arc<Shared<M>>>> Lease<M, H> {
         }
     }
 
+    /// Whom it was made for has it.
+    pub(crate) fn receive(&self) {
+        let shared = self.home.borrow();
+        let now = shared.clock.coarse();
+        shared.lock().received(self.slot, now);
+    }
+
     /// Looks at a connection that is to be handed out.
     #[inline]
     pub(crate) fn vet(&mut self) -> bool {

@@ -386,6 +386,7 @@ impl<M: Manager> OwnedPooled<M> {
         let outcome = tasks::renew::spawn(guard.0);
         async move {
             let mut lease = outcome.await.unwrap_or(Err(CheckoutError::Closed))?;
+            lease.receive();
             lease.announce(begun, place);
             Ok(Self(lease))
         }

@@ -8,9 +8,10 @@
 mod support;
 
 use std::pin::pin;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
-use pool_core::{CheckoutError, ConnectError, Event, Observer, OwnedPooled, Pool};
+use pool_core::{CheckoutError, ConnectError, Event, Manager, Observer, OwnedPooled, Pool, Pooled};
 use support::{Gate, SECOND, Scripted, builder, poll, settle, silence_panics};
 
 /// What happened to connections, in that order.
@@ -187,6 +188,90 @@ async fn a_close_that_hangs_delays_it_by_its_limit_alone() {
         assert!(begun.elapsed() <= pool.config().close_timeout + SECOND);
         assert_eq!((guard.number(), counts(&pool)), (2, (1, 0, 1, 0)));
         assert_eq!(pool.manager().peer().open(), 1);
+    }
+}
+
+/// Its first dial or its first close, whichever is told to, hangs; what hangs panics when it is given up.
+#[derive(Debug, Default)]
+struct PanicsWhenGivenUp {
+    dial: AtomicBool,
+    close: AtomicBool,
+    dialled: AtomicUsize,
+}
+
+impl PanicsWhenGivenUp {
+    async fn hang(&self, told: &AtomicBool) {
+        struct Bomb;
+        impl Drop for Bomb {
+            fn drop(&mut self) {
+                panic!("as told, when given up");
+            }
+        }
+        if told.swap(false, Ordering::SeqCst) {
+            let _bomb = Bomb;
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
+impl Manager for PanicsWhenGivenUp {
+    type Connection = usize;
+    type Error = std::convert::Infallible;
+
+    async fn connect(&self) -> Result<usize, Self::Error> {
+        self.hang(&self.dial).await;
+        Ok(self.dialled.fetch_add(1, Ordering::SeqCst) + 1)
+    }
+
+    fn is_dropped(&self, _: &mut usize) -> bool {
+        false
+    }
+
+    async fn close(&self, _: usize) {
+        self.hang(&self.close).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_dial_that_panics_when_it_is_given_up_is_told_and_does_not_end_the_pool() {
+    silence_panics();
+    let pool = Pool::builder(PanicsWhenGivenUp::default())
+        .max_size(1)
+        .build()
+        .unwrap();
+    let guard = pool.checkout_owned().await.unwrap();
+    pool.manager().dial.store(true, Ordering::SeqCst);
+    let error = OwnedPooled::renew(guard).await.unwrap_err();
+    assert!(matches!(error, CheckoutError::Connect(_)), "{error}");
+    assert!(pool.checkout().await.is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_close_that_panics_when_it_is_given_up_does_not_keep_its_user_from_another() {
+    silence_panics();
+    let pool = Pool::builder(PanicsWhenGivenUp::default())
+        .max_size(1)
+        .build()
+        .unwrap();
+    let guard = pool.checkout_owned().await.unwrap();
+    pool.manager().close.store(true, Ordering::SeqCst);
+    let guard = OwnedPooled::renew(guard).await.unwrap();
+    assert_eq!(*guard, 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_for_which_its_caller_did_not_stay_was_never_used() {
+    let (pool, _, guard) = full(Gate::Slow).await;
+    drop(OwnedPooled::renew(guard));
+    let (pool_too, _, guard) = full(Gate::Slow).await;
+    let renewal = OwnedPooled::renew(guard);
+    tokio::time::sleep(SECOND).await;
+    drop(renewal);
+    for pool in [pool, pool_too] {
+        assert_eq!(pool.metrics().checkouts, 1);
+        let guard = pool.checkout().await.unwrap();
+        assert_eq!(guard.number(), 2);
+        assert!(!Pooled::info(&guard).is_reused());
     }
 }
 

@@ -41,8 +41,12 @@ impl<T, E: Clone> State<T, E> {
         self.renewing -= 1;
         self.check_over(id, effects);
         self.begin_life(id, now, random, effects);
-        self.hand_out(id, now);
         self.settle(now, effects);
+    }
+
+    /// Its caller has it, who may have left instead.
+    pub(crate) fn received(&mut self, id: SlotId, now: Time) {
+        self.hand_out(id, now);
     }
 
     /// Its dial failed.

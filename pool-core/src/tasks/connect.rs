@@ -7,7 +7,7 @@ use crate::error::ConnectError;
 use crate::event::Event;
 use crate::manager::Manager;
 use crate::pooled::ConnectionInfo;
-use crate::shared::{self, Shared};
+use crate::shared::{Shared, caught};
 use crate::state::{Dial, Pause, Time};
 use crate::tasks::{Remote, caught_future, unless};
 use crate::watch::Live;
@@ -41,8 +41,11 @@ pub(super) async fn attempt<M: Manager>(
 ) -> Option<Result<M::Connection, ConnectError<M::Error>>> {
     shared.clock.notice_pause();
     let limit = shared.config.connect_timeout;
-    let dial = clock::timeout(limit, caught_future(dial(shared, id)));
-    Some(match unless(shared.stopped(), dial).await? {
+    let mut dial = Box::pin(caught_future(dial(shared, id)));
+    let outcome = unless(shared.stopped(), clock::timeout(limit, dial.as_mut())).await;
+    // What is given up half way may panic in its destructor.
+    let _ = caught(|| drop(dial));
+    Some(match outcome? {
         Ok(Ok(Ok(connection))) => Ok(connection),
         Ok(Ok(Err(error))) => Err(error),
         Ok(Err(message)) => Err(ConnectError::Panicked(message)),
@@ -55,7 +58,7 @@ pub(super) fn is_permanent<M: Manager>(shared: &Shared<M>, error: &ConnectError<
     match error {
         // A panicking answer is no answer.
         ConnectError::Manager(error) => {
-            shared::caught(|| shared.manager.is_permanent(error)).unwrap_or(false)
+            caught(|| shared.manager.is_permanent(error)).unwrap_or(false)
         }
         _ => false,
     }
@@ -121,11 +124,7 @@ impl<M: Manager> Permit<M> {
     }
 
     fn failed(mut self, error: ConnectError<M::Error>) {
-        let dial = self.dial.take().expect("a permit is used once");
-        self.report(dial, error);
-    }
-
-    fn report(&self, Dial { slot, id }: Dial, error: ConnectError<M::Error>) {
+        let Dial { slot, id } = self.dial.take().expect("a permit is used once");
         let permanent = is_permanent(&self.shared, &error);
         let (error, now, random) = (
             Arc::new(error),
@@ -149,13 +148,6 @@ impl<M: Manager> Drop for Permit<M> {
         let Some(dial) = self.dial.take() else {
             return;
         };
-        // What the manager does while it is polled is caught, so this comes from the destructor of its future.
-        if std::thread::panicking() {
-            return self.report(
-                dial,
-                ConnectError::Panicked("a destructor panicked".to_owned()),
-            );
-        }
         // A dial ends without a result when the pool stops, or its runtime; the pool cannot go on without one. It is closed
         // first: the slot that is free then is nobody's.
         self.shared.end();

@@ -11,7 +11,7 @@ use crate::lease::Lease;
 use crate::manager::Manager;
 use crate::pooled::ConnectionInfo;
 use crate::reason::CloseReason;
-use crate::shared::Shared;
+use crate::shared::{Shared, caught};
 use crate::state::{SlotId, Time};
 use crate::tasks::{caught_future, connect};
 use crate::watch::Live;
@@ -36,9 +36,11 @@ pub(crate) fn spawn<M: Manager>(
 async fn renew<M: Manager>(lease: Lease<M, Arc<Shared<M>>>) -> Outcome<M> {
     let (shared, slot) = (Arc::clone(lease.shared()), lease.slot());
     let closing = Closing::of(&lease);
-    let close = shared.manager.close(lease.surrender());
-    // Its destructor may panic, or its manager; it is gone either way.
-    let _ = clock::timeout(shared.config.close_timeout, caught_future(close)).await;
+    let connection = lease.surrender();
+    let mut close = Box::pin(async { shared.manager.close(connection).await });
+    // Its manager may panic, and its destructor; it is gone either way.
+    let _ = clock::timeout(shared.config.close_timeout, caught_future(close.as_mut())).await;
+    let _ = caught(|| drop(close));
     let Some(id) = closing.make_room() else {
         return Err(CheckoutError::Closed);
     };
