@@ -12,6 +12,9 @@ use super::waiters::{WaiterId, Waiters};
 /// Callers who have gone are looked for when there may be more of them than of others, and a few.
 pub(super) const FEW: usize = 32;
 
+/// What a caller does who comes while the timer's task is behind; he adds two to its work, to be listed and to be told.
+pub(super) const STEPS: usize = 3;
+
 #[derive(Debug)]
 pub(super) struct Deadlines {
     /// What the timer is set for: not later than the deadline of anybody who waits.

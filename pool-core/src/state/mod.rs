@@ -269,6 +269,8 @@ impl<T, E: Clone> State<T, E> {
         now: Time,
         effects: &mut Effects<T, E>,
     ) -> Result<WaiterId, Grant<T, E>> {
+        // If the timer's task is behind, whoever comes does a little more than he adds to its work, so it catches up.
+        self.dismiss_few(deadlines::STEPS, now, effects);
         let answer = if let Some(lent) = self.take(now, effects) {
             Grant::Connection(lent)
         } else if self.closed {
@@ -305,6 +307,7 @@ impl<T, E: Clone> State<T, E> {
             || self.slots.used() < self.limits.max_size
             || now >= self.next_due
             || deadline < self.deadlines.next()
+            || now >= self.deadlines.next()
             || self.waiters.queued() >= self.limits.max_waiters
             || !self.outages.is_over()
             || self.told.is_some()
@@ -319,7 +322,12 @@ impl<T, E: Clone> State<T, E> {
 
     /// Tells those whose deadline has passed, at most a batch of them, and answers when the next one's does.
     pub(crate) fn dismiss(&mut self, now: Time, effects: &mut Effects<T, E>) -> Time {
-        for _ in 0..reap::BATCH {
+        self.dismiss_few(reap::BATCH, now, effects);
+        self.deadlines.next()
+    }
+
+    fn dismiss_few(&mut self, steps: usize, now: Time, effects: &mut Effects<T, E>) {
+        for _ in 0..steps {
             if self.deadlines.next() > now {
                 break;
             }
@@ -329,7 +337,6 @@ impl<T, E: Clone> State<T, E> {
                 self.waiters.expire(place, &mut effects.wake);
             }
         }
-        self.deadlines.next()
     }
 
     /// Whether somebody waits.
