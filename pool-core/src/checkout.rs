@@ -272,6 +272,7 @@ impl<M: Manager, H: Borrow<Arc<Shared<M>>> + Clone> Acquire<M, H> {
 
     /// Queues, unless something can be had at once; a connection that is dead on arrival begins it anew, in
     /// a loop, as there may be thousands of them.
+    #[inline(never)]
     fn poll_slow(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Outcome<M, H>> {
         // Over several keys, closed when its caller is back in his place: the room that makes is his, not another key's.
         let mut dead: Option<Lease<M, H>> = None;

@@ -8,7 +8,7 @@ use crate::manager::{Manager, Recycle};
 use crate::pooled::ConnectionInfo;
 use crate::reason::CloseReason;
 use crate::shared::Shared;
-use crate::state::{CheckSet, Effects, SlotId, Time};
+use crate::state::{CheckSet, SlotId, Time};
 use crate::tasks;
 use crate::watch::Live;
 
@@ -97,19 +97,13 @@ impl<M: Manager, H: Borrow<Arc<Shared<M>>>> Lease<M, H> {
             self.fault = Some(CloseReason::GaveWay);
             return;
         }
-        let letter = shared.has_stirred(live).then(|| live.letter());
-        let refused = match idle_limit.is_none() && !self.aside {
-            true => shared.check_in(state, self.slot, &mut self.live, now),
-            false => Some(state),
+        let state = match idle_limit.is_some() || self.aside || shared.has_stirred(live) {
+            false => shared.check_in(state, self.slot, &mut self.live, now),
+            true => Some(state),
         };
-        if let Some(mut state) = refused {
-            let mut effects = Effects::new();
+        if let Some(state) = state {
             let live = self.live.take().expect(HELD);
-            state.give_back(self.slot, live, idle_limit, now, &mut effects);
-            shared.conclude(state, now, effects);
-        }
-        if let Some(letter) = letter {
-            shared.inbox.tell(letter);
+            shared.give_back(state, self.slot, live, idle_limit, now);
         }
     }
 

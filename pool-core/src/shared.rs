@@ -307,7 +307,7 @@ impl<M: Manager> Shared<M> {
     // --- a connection goes out and comes home
 
     /// The hot path out.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn check_out(&self) -> Option<Lent<Live<M::Connection>>> {
         let now = self.clock.coarse();
         self.lock().check_out(now)
@@ -340,7 +340,7 @@ impl<M: Manager> Shared<M> {
 
     /// The hot path home: to the idle set or to the oldest waiter. Otherwise the connection stays where it is, and the
     /// state locked.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn check_in<'a>(
         &self,
         mut state: MutexGuard<'a, PoolState<M>>,
@@ -355,10 +355,29 @@ impl<M: Manager> Shared<M> {
                 self.note_awaited(&state);
                 drop(state);
                 // A waker is the user's, and may panic.
-                let _ = caught(|| waker.map(Waker::wake));
+                let _ = caught(|| waker.wake());
             }
         }
         None
+    }
+
+    /// The whole path home.
+    #[inline(never)]
+    pub(crate) fn give_back(
+        self: &Arc<Self>,
+        mut state: MutexGuard<'_, PoolState<M>>,
+        slot: SlotId,
+        live: Live<M::Connection>,
+        idle_limit: Option<Duration>,
+        now: Time,
+    ) {
+        let letter = self.has_stirred(&live).then(|| live.letter());
+        let mut effects = Effects::new();
+        state.give_back(slot, live, idle_limit, now, &mut effects);
+        self.conclude(state, now, effects);
+        if let Some(letter) = letter {
+            self.inbox.tell(letter);
+        }
     }
 
     /// The peer closed a connection, which counts as a failed dial if it was of no use until then. It may be `handed_out`

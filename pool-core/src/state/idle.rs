@@ -42,7 +42,7 @@ impl Idle {
     }
 
     /// Adds one that came home just now.
-    #[inline]
+    #[inline(always)]
     pub(super) fn push_newest<'a, T>(
         &mut self,
         slots: &'a mut Slots<T>,
@@ -96,7 +96,7 @@ impl Idle {
     }
 
     /// Takes one out, for use.
-    #[inline]
+    #[inline(always)]
     pub(super) fn remove<'a, T>(&mut self, slots: &'a mut Slots<T>, id: SlotId) -> &'a mut Slot<T> {
         let slot = slots.at(id);
         debug_assert_eq!(slot.phase, Phase::Idle);

@@ -145,7 +145,7 @@ pub(crate) enum Grant<T, E> {
 pub(crate) enum CheckedIn {
     Idle,
     /// To somebody who is to be woken.
-    Granted(Option<Waker>),
+    Granted(Waker),
 }
 
 /// A dial to be started; whoever gets it owns the slot.
@@ -248,7 +248,7 @@ impl<T, E: Clone> State<T, E> {
 
     /// The hot path out: an idle connection, if taking it owes nothing to the world. Otherwise ask
     /// [`request`](Self::request).
-    #[inline]
+    #[inline(always)]
     pub(crate) fn check_out(&mut self, now: Time) -> Option<Lent<T>> {
         let replaced =
             self.idle.len() <= self.limits.min_idle && self.slots.used() < self.limits.max_size;
@@ -437,7 +437,7 @@ impl<T, E: Clone> State<T, E> {
 impl<T, E: Clone> State<T, E> {
     /// The hot path in: takes the connection and makes it idle, or the oldest waiter's, if that owes nothing to the world
     /// but to wake him. Otherwise leaves it for [`give_back`](Self::give_back).
-    #[inline]
+    #[inline(always)]
     pub(crate) fn check_in(
         &mut self,
         id: SlotId,
@@ -482,7 +482,7 @@ impl<T, E: Clone> State<T, E> {
     }
 
     /// Grants the connection to the oldest waiter, who is to be woken, unless his time is over.
-    fn hand_on(&mut self, id: SlotId, value: &mut Option<T>, now: Time) -> Option<Option<Waker>> {
+    fn hand_on(&mut self, id: SlotId, value: &mut Option<T>, now: Time) -> Option<Waker> {
         let lend = || {
             let value = value.take().expect("it comes home");
             Grant::Connection(Lent { slot: id, value })
@@ -715,7 +715,7 @@ impl<T, E: Clone> State<T, E> {
 
 // What the transitions are made of.
 impl<T, E: Clone> State<T, E> {
-    #[inline]
+    #[inline(always)]
     fn take_idle(&mut self, now: Time) -> Option<Lent<T>> {
         let id = match self.limits.order {
             Order::Lifo => self.idle.newest(),

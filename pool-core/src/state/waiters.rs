@@ -24,46 +24,65 @@ impl WaiterId {
 
 const NONE: u32 = u32::MAX;
 
+const NOT_VACANT: &str = "an id names a place that was not vacated";
+
+/// A place, in a cache line of its own: who queues and who is served are often at work on different cores.
 #[derive(Debug)]
+#[repr(align(64))]
 struct Waiter<T, E> {
     ticket: u64,
     /// Nobody who can no longer use a connection is given one.
     deadline: Time,
-    /// Gone with the grant: nobody is woken twice.
-    waker: Option<Waker>,
-    /// Set once, when the waiter leaves the queue; it then only waits to be collected.
-    grant: Option<Grant<T, E>>,
     before: u32,
+    /// Also links the vacant places.
     behind: u32,
+    stand: Stand<T, E>,
+}
+
+/// How things stand with a place.
+#[derive(Debug)]
+enum Stand<T, E> {
+    /// Its waiter queues, and is to be woken with this. Gone with the grant: nobody is woken twice.
+    Queued(Waker),
+    /// Its waiter has left the queue, and only waits to collect this.
+    Granted(Grant<T, E>),
+    Vacant,
 }
 
 /// Queued waiters in order of their tickets, threaded by index, so that any can leave at once.
 #[derive(Debug)]
 pub(crate) struct Waiters<T, E> {
-    waiters: Vec<Option<Waiter<T, E>>>,
-    free: Vec<u32>,
+    waiters: Vec<Waiter<T, E>>,
+    vacant: u32,
     first: u32,
     last: u32,
     /// The oldest whose deadline nobody has asked for; so are all behind it.
     unlisted: u32,
     queued: usize,
-    /// Arrivals so far, possibly at several pools that count them together.
-    arrivals: Arc<AtomicU64>,
+    arrivals: Arrivals,
     /// Waiters passed by in search of a place.
     #[cfg(test)]
     pub(super) passed: usize,
+}
+
+/// How many have come so far.
+#[derive(Debug)]
+enum Arrivals {
+    Here(u64),
+    /// At several pools, which count them together.
+    Everywhere(Arc<AtomicU64>),
 }
 
 impl<T, E> Waiters<T, E> {
     pub(crate) fn new() -> Self {
         Self {
             waiters: Vec::new(),
-            free: Vec::new(),
+            vacant: NONE,
             first: NONE,
             last: NONE,
             unlisted: NONE,
             queued: 0,
-            arrivals: Arc::default(),
+            arrivals: Arrivals::Here(0),
             #[cfg(test)]
             passed: 0,
         }
@@ -90,12 +109,18 @@ impl<T, E> Waiters<T, E> {
 
     /// Counts arrivals together with others from now on.
     pub(super) fn arrive_at(&mut self, arrivals: &Arc<AtomicU64>) {
-        self.arrivals = Arc::clone(arrivals);
+        self.arrivals = Arrivals::Everywhere(Arc::clone(arrivals));
     }
 
     /// The number of an arrival. Drawn under the lock, so that nobody who joins later has a lower one.
-    pub(super) fn arrive(&self) -> u64 {
-        self.arrivals.fetch_add(1, Ordering::Relaxed)
+    pub(super) fn arrive(&mut self) -> u64 {
+        match &mut self.arrivals {
+            Arrivals::Here(so_far) => {
+                *so_far += 1;
+                *so_far
+            }
+            Arrivals::Everywhere(so_far) => so_far.fetch_add(1, Ordering::Relaxed),
+        }
     }
 
     /// When the one arrived who has so many before him.
@@ -134,19 +159,20 @@ impl<T, E> Waiters<T, E> {
         let waiter = Waiter {
             ticket,
             deadline,
-            waker: Some(waker),
-            grant: None,
             before,
             behind,
+            stand: Stand::Queued(waker),
         };
-        let index = match self.free.pop() {
-            Some(index) => {
-                self.waiters[index as usize] = Some(waiter);
-                index
-            }
-            None => {
-                self.waiters.push(Some(waiter));
+        let index = match self.vacant {
+            NONE => {
+                self.waiters.push(waiter);
                 u32::try_from(self.waiters.len() - 1).expect("fewer than u32::MAX callers wait")
+            }
+            index => {
+                let place = self.at(index);
+                let next = std::mem::replace(place, waiter).behind;
+                self.vacant = next;
+                index
             }
         };
         self.link(before, behind, index, index);
@@ -168,15 +194,12 @@ impl<T, E> Waiters<T, E> {
         while self.first != NONE {
             let index = self.first;
             let expired = self.at(index).deadline <= now;
-            let waiting = self.queued;
-            self.unlink(index);
-            let waiter = self.at(index);
-            woken.extend(waiter.waker.take());
             if !expired {
-                waiter.grant = Some(grant);
+                woken.extend([self.grant(index, grant)]);
                 return Ok(());
             }
-            waiter.grant = Some(Grant::Expired(waiting));
+            let expired = Grant::Expired(self.queued);
+            woken.extend([self.grant(index, expired)]);
         }
         Err(grant)
     }
@@ -187,25 +210,16 @@ impl<T, E> Waiters<T, E> {
         &mut self,
         now: Time,
         grant: impl FnOnce() -> Grant<T, E>,
-    ) -> Option<Option<Waker>> {
+    ) -> Option<Waker> {
         let first = self.first;
-        if self.at(first).deadline <= now {
-            return None;
-        }
-        self.unlink(first);
-        let waiter = self.at(first);
-        waiter.grant = Some(grant());
-        Some(waiter.waker.take())
+        (self.get(first).deadline > now).then(|| self.grant(first, grant()))
     }
 
     /// Tells one whose deadline has passed, if he still waits.
     pub(super) fn expire(&mut self, id: WaiterId, woken: &mut Wakers) {
         if self.is_queued(id) {
-            let waiting = self.queued;
-            self.unlink(id.index);
-            let waiter = self.at(id.index);
-            woken.extend(waiter.waker.take());
-            waiter.grant = Some(Grant::Expired(waiting));
+            let expired = Grant::Expired(self.queued);
+            woken.extend([self.grant(id.index, expired)]);
         }
     }
 
@@ -224,8 +238,8 @@ impl<T, E> Waiters<T, E> {
     /// Whether he waits and was granted nothing yet.
     #[inline]
     pub(super) fn is_queued(&self, id: WaiterId) -> bool {
-        let waiter = self.waiters[id.index as usize].as_ref();
-        waiter.is_some_and(|waiter| waiter.ticket == id.ticket && waiter.grant.is_none())
+        let waiter = self.get(id.index);
+        waiter.ticket == id.ticket && matches!(waiter.stand, Stand::Queued(_))
     }
 
     /// Gives `grant` to the newest, if there is one.
@@ -234,44 +248,44 @@ impl<T, E> Waiters<T, E> {
         if newest == NONE {
             return false;
         }
-        self.unlink(newest);
-        let waiter = self.at(newest);
-        woken.extend(waiter.waker.take());
-        waiter.grant = Some(grant);
+        woken.extend([self.grant(newest, grant)]);
         true
     }
 
     /// What the waiter was granted, upon which its place is gone. If nothing yet, `Err` says whether the waker is
     /// still the right one.
     pub(crate) fn collect(&mut self, id: WaiterId, waker: &Waker) -> Result<Grant<T, E>, bool> {
-        let waiter = self.at(id.index);
+        let waiter = self.get(id.index);
         debug_assert_eq!(waiter.ticket, id.ticket);
-        match waiter.grant.take() {
-            Some(grant) => {
-                self.vacate(id.index);
-                Ok(grant)
-            }
-            None => Err(waiter
-                .waker
-                .as_ref()
-                .is_some_and(|known| known.will_wake(waker))),
+        if let Stand::Queued(known) = &waiter.stand {
+            return Err(known.will_wake(waker));
+        }
+        match self.vacate(id.index) {
+            Stand::Granted(grant) => Ok(grant),
+            Stand::Queued(_) | Stand::Vacant => unreachable!("{NOT_VACANT}"),
         }
     }
 
     /// Exchanges the waker of one that is still queued; the other is to be dropped outside the lock.
     pub(crate) fn renew(&mut self, id: WaiterId, waker: Waker) -> Option<Waker> {
-        self.at(id.index).waker.replace(waker)
+        match &mut self.at(id.index).stand {
+            Stand::Queued(known) => Some(std::mem::replace(known, waker)),
+            Stand::Granted(_) | Stand::Vacant => Some(waker),
+        }
     }
 
     /// Leaves; answers with what had been granted, which is now somebody else's, and with the waker, which is to be
     /// dropped outside the lock.
     pub(crate) fn leave(&mut self, id: WaiterId) -> (Option<Grant<T, E>>, Option<Waker>) {
-        debug_assert_eq!(self.at(id.index).ticket, id.ticket);
-        if self.at(id.index).grant.is_none() {
+        debug_assert_eq!(self.get(id.index).ticket, id.ticket);
+        if self.is_queued(id) {
             self.unlink(id.index);
         }
-        let waiter = self.vacate(id.index);
-        (waiter.grant, waiter.waker)
+        match self.vacate(id.index) {
+            Stand::Queued(waker) => (None, Some(waker)),
+            Stand::Granted(grant) => (Some(grant), None),
+            Stand::Vacant => unreachable!("{NOT_VACANT}"),
+        }
     }
 
     /// Tickets and deadlines of the queue, oldest first.
@@ -287,11 +301,21 @@ impl<T, E> Waiters<T, E> {
         queue
     }
 
-    fn vacate(&mut self, index: u32) -> Waiter<T, E> {
-        self.free.push(index);
-        self.waiters[index as usize]
-            .take()
-            .expect("a place is vacated once")
+    fn vacate(&mut self, index: u32) -> Stand<T, E> {
+        let next = std::mem::replace(&mut self.vacant, index);
+        let place = self.at(index);
+        place.behind = next;
+        std::mem::replace(&mut place.stand, Stand::Vacant)
+    }
+
+    /// Takes one who queues out of the queue with this, and answers with his waker.
+    #[inline]
+    fn grant(&mut self, index: u32, grant: Grant<T, E>) -> Waker {
+        self.unlink(index);
+        match std::mem::replace(&mut self.at(index).stand, Stand::Granted(grant)) {
+            Stand::Queued(waker) => waker,
+            Stand::Granted(_) | Stand::Vacant => unreachable!("only one who queues is granted"),
+        }
     }
 
     fn unlink(&mut self, index: u32) {
@@ -315,16 +339,13 @@ impl<T, E> Waiters<T, E> {
         }
     }
 
+    #[inline]
     fn get(&self, index: u32) -> &Waiter<T, E> {
-        self.waiters[index as usize]
-            .as_ref()
-            .expect("an id names a place that was not vacated")
+        &self.waiters[index as usize]
     }
 
     #[inline]
     fn at(&mut self, index: u32) -> &mut Waiter<T, E> {
-        self.waiters[index as usize]
-            .as_mut()
-            .expect("an id names a place that was not vacated")
+        &mut self.waiters[index as usize]
     }
 }
