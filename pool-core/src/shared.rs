@@ -31,10 +31,11 @@ use crate::tasks;
 use crate::total::{Member, News};
 use crate::watch::{Inbox, Letter, Live};
 
-/// How often a thread looks for the lock before it goes to sleep, and how long it looks away before each: the lock is held
-/// for less than it takes to fall asleep, and each look takes it, in the caches, from whoever works under it.
-const LOOKS: u32 = 8;
-const SPINS: u32 = 64;
+/// How often a thread looks for the lock again before it goes to sleep, and for how many hints to the processor it looks
+/// away before each: some microseconds, in which whoever has the lock in the caches of his core gets much done. Each look
+/// takes it out of them.
+const LOOKS: u32 = 4;
+const SPINS: u32 = 256;
 
 /// What a waiter is told when a dial fails; one error for all of them.
 type Failure<M> = Arc<ConnectError<<M as Manager>::Error>>;
@@ -166,10 +167,11 @@ impl<M: Manager> Shared<M> {
     #[cold]
     fn lock_contended(&self) -> MutexGuard<'_, PoolState<M>> {
         for _ in 0..LOOKS {
+            (0..SPINS).for_each(|_| std::hint::spin_loop());
             match self.state.try_lock() {
                 Ok(state) => return state,
                 Err(TryLockError::Poisoned(poisoned)) => return poisoned.into_inner(),
-                Err(TryLockError::WouldBlock) => (0..SPINS).for_each(|_| std::hint::spin_loop()),
+                Err(TryLockError::WouldBlock) => {}
             }
         }
         self.state.lock().unwrap_or_else(PoisonError::into_inner)

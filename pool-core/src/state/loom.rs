@@ -46,7 +46,7 @@ fn request(state: &Mutex<Tested>) -> (Result<WaiterId, Grant<u64, &'static str>>
 fn come_home(state: &mut Tested, lent: Lent<u64>, now: Time, effects: &mut Owed) {
     let mut value = Some(lent.value);
     match state.check_in(lent.slot, &mut value, now) {
-        Some(CheckedIn::Granted(waker)) => effects.wake.extend(waker),
+        Some(CheckedIn::Granted(waker)) => effects.wake.extend([waker]),
         Some(CheckedIn::Idle) => {}
         None => state.give_back(lent.slot, value.unwrap(), None, now, effects),
     }
