@@ -166,14 +166,14 @@ async fn next<M: Manager>(
     wanted: usize,
     told: Option<usize>,
 ) -> Result<Progress, CheckoutError<M::Error>> {
-    let max_size = shared.status().max_size;
-    if wanted > max_size {
-        return Err(CheckoutError::TooMany { wanted, max_size });
-    }
     loop {
         let mut changed = pin!(shared.changed.notified());
         // Before the look: a change between the two must not go unnoticed.
         changed.as_mut().enable();
+        let max_size = shared.status().max_size;
+        if wanted > max_size {
+            return Err(CheckoutError::TooMany { wanted, max_size });
+        }
         match shared.update(|state, now, effects| state.warm_up(wanted, now, effects)) {
             Warmth::Connected(connected, wanted) if told != Some(connected) => {
                 return Ok(Progress { connected, wanted });

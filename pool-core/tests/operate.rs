@@ -245,6 +245,28 @@ async fn warming_up_tells_how_far_it_has_come_and_ends_with_all_there() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn whoever_warms_up_more_than_a_shrunken_pool_may_have_does_not_wait_for_it() {
+    let pool = Pool::builder(Scripted::connecting([Gate::Ok, Gate::Never]))
+        .max_size(2)
+        .build()
+        .unwrap();
+    let _held = pool.checkout().await.unwrap();
+    let mut progress = pool.warm_up(2).without_timeout();
+    assert_eq!(progress.next().await.unwrap().unwrap().connected, 1);
+    let mut next = progress.next();
+    assert!(poll(&mut next).is_pending());
+    pool.resize(1);
+    let told = tokio::time::timeout(SECOND, next).await.unwrap().unwrap();
+    assert!(matches!(
+        told,
+        Err(CheckoutError::TooMany {
+            wanted: 2,
+            max_size: 1
+        })
+    ));
+}
+
+#[tokio::test(start_paused = true)]
 async fn warming_up_outlasts_a_failure_and_tells_of_one_that_is_permanent() {
     let pool = Pool::builder(Scripted::connecting([Gate::Error, Gate::Error, Gate::Ok]))
         .build()
