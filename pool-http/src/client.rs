@@ -74,7 +74,8 @@ impl Client {
         ClientBuilder::new()
     }
 
-    /// Sends a request, whose URI is absolute, and waits for the head of the response.
+    /// Sends a request, whose URI is absolute, and waits for the head of the response. A user and a password in the URI are
+    /// not sent to anybody; whoever wants them to be sets the header.
     ///
     /// # Errors
     ///

@@ -2,11 +2,14 @@
 
 use std::error::Error;
 use std::fmt;
+use std::io;
 use std::time::Duration;
 
 use http::{StatusCode, Uri};
 use pool_core::CheckoutError;
 use pool_tcp::{AddressError, TcpError};
+
+use crate::origin::{authority_of, target_of};
 
 /// Anything that can be an error.
 pub type BoxError = Box<dyn Error + Send + Sync>;
@@ -33,7 +36,7 @@ pub struct RequestError {
 #[derive(Debug)]
 struct Inner {
     kind: ErrorKind,
-    /// What was asked for, without its query, which may hold secrets.
+    /// What was asked for, without its query, its user and its password, which may be secrets.
     target: String,
     source: Option<BoxError>,
     fate: Fate,
@@ -81,8 +84,18 @@ pub enum ErrorKind {
     TimedOut,
     /// The body of the request failed.
     RequestBody,
-    /// The body of the response ended before it was complete.
+    /// The body of the response ended, or became nonsense, before it was complete.
     ResponseBody,
+}
+
+/// Whether a server said what is not HTTP.
+fn is_nonsense(error: &BoxError) -> bool {
+    let error = error.downcast_ref::<hyper::Error>();
+    let is_of_chunks = |error: &hyper::Error| {
+        let cause = error.source().and_then(|cause| cause.downcast_ref());
+        cause.is_some_and(|cause: &io::Error| cause.kind() == io::ErrorKind::InvalidInput)
+    };
+    error.is_some_and(|error| error.is_parse() || is_of_chunks(error))
 }
 
 impl RequestError {
@@ -111,13 +124,18 @@ impl RequestError {
     }
 
     pub(crate) fn relative(uri: &Uri) -> Self {
-        let advice = format!("a host is missing; write http://host{uri}");
-        Self::new(ErrorKind::Invalid, uri.to_string(), Some(advice.into()))
+        let (authority, path) = (authority_of(uri), uri.path());
+        let advice = match uri.host() {
+            Some(_) => format!("a scheme is missing; write http://{authority}/"),
+            None => format!("a host is missing; write http://host{path}"),
+        };
+        let target = format!("{authority}{path}");
+        Self::new(ErrorKind::Invalid, target, Some(advice.into()))
     }
 
     pub(crate) fn scheme(uri: &Uri) -> Self {
         let advice = "the scheme is neither http nor https";
-        Self::new(ErrorKind::Invalid, uri.to_string(), Some(advice.into()))
+        Self::new(ErrorKind::Invalid, target_of(uri), Some(advice.into()))
     }
 
     pub(crate) fn timed_out(what: &'static str, limit: Duration, target: String) -> Self {
@@ -170,10 +188,16 @@ impl fmt::Display for RequestError {
             (ErrorKind::Refused, _) => {
                 f.write_str("the server refused the request and did nothing with it")
             }
+            (ErrorKind::Lost, Some(source)) if is_nonsense(source) => {
+                f.write_str("the response makes no sense; the request may have run")
+            }
             (ErrorKind::Lost, _) => f.write_str(
                 "the connection ended before the response began; the request may have run",
             ),
             (ErrorKind::RequestBody, _) => f.write_str("the body of the request failed"),
+            (ErrorKind::ResponseBody, Some(source)) if is_nonsense(source) => {
+                f.write_str("the rest of the response makes no sense")
+            }
             (ErrorKind::ResponseBody, _) => {
                 f.write_str("the response ended before it was complete")
             }
@@ -248,7 +272,7 @@ pub enum HttpConnectError {
         /// The origin.
         target: String,
         /// What rustls said.
-        source: std::io::Error,
+        source: io::Error,
     },
     /// A proxy that is spoken to in another way than HTTP without TLS.
     ProxyScheme {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use http::header::CONNECTION;
+use http::header::{CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri};
 use hyper::body::Incoming;
 use hyper::client::conn::TrySendError;
@@ -20,7 +20,7 @@ use crate::keep_alive::KeepAlive;
 use crate::lease::{Lease, http1};
 use crate::letter::Letter;
 use crate::manager::HttpManager;
-use crate::origin::{Origin, target_of};
+use crate::origin::{Origin, target_of, without_user};
 use crate::replay::{self, Loss};
 use crate::request_body::RequestBody;
 use crate::response_body::ResponseBody;
@@ -69,7 +69,7 @@ impl Shared {
         mut draft: Request<RequestBody>,
     ) -> impl Future<Output = Result<Response<ResponseBody>, RequestError>> + Send {
         async move {
-            let uri = std::mem::take(draft.uri_mut());
+            let uri = without_user(std::mem::take(draft.uri_mut()));
             let route = self.routes.of(&uri, &self.settings)?;
             let limit = self.settings.request_timeout;
             let deadline = limit.and_then(after);
@@ -323,7 +323,10 @@ fn heed(connection: &mut HttpConnection, headers: &HeaderMap, margin: Duration) 
         connection.idle_limit = Some(kept);
     }
     let closes = headers.get_all(CONNECTION).iter().any(says_close);
-    connection.is_last |= closes || said.max == Some(0);
+    // Its end is where the server says in one way, and elsewhere in the other (RFC 9112 §6.3).
+    let is_doubtful =
+        headers.contains_key(TRANSFER_ENCODING) && headers.contains_key(CONTENT_LENGTH);
+    connection.is_last |= closes || is_doubtful || said.max == Some(0);
 }
 
 fn says_close(value: &HeaderValue) -> bool {

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use http::Uri;
-use http::uri::Scheme;
+use http::uri::{Authority, Scheme};
 
 use crate::error::RequestError;
 use crate::proxy::Via;
@@ -86,6 +86,18 @@ pub(crate) fn default_port(is_tls: bool) -> u16 {
         true => 443,
         false => 80,
     }
+}
+
+/// The same for a server or a proxy to see: a user and a password are no part of what is asked for (RFC 9110 §4.2.4).
+pub(crate) fn without_user(uri: Uri) -> Uri {
+    let authority = uri.authority().map_or("", Authority::as_str);
+    let Some((_, authority)) = authority.rsplit_once('@') else {
+        return uri;
+    };
+    let authority = authority.parse().ok();
+    let mut parts = uri.into_parts();
+    parts.authority = authority;
+    Uri::from_parts(parts).expect("it was one with a user")
 }
 
 /// The URL without what may be secret in it.

@@ -421,3 +421,14 @@ async fn a_server_that_speaks_http1_is_found_out_before_anything_is_sent() {
     assert_eq!(error.fate(), Fate::NotSent, "{error}");
     assert!(error.to_string().contains("does not speak HTTP"), "{error}");
 }
+
+/// RFC 9113 §8.3.1
+#[tokio::test]
+async fn the_password_in_a_url_is_no_part_of_its_authority() {
+    let recipe = Recipe::new(async |request| answer(request.uri().to_string()));
+    let server = recipe.start().await;
+    let client = knowing().build().unwrap();
+    let url = format!("http://user:secret@{}/x", server.address);
+    let answer = in_time(fetch(&client, get(&url))).await.unwrap();
+    assert_eq!(answer.body, format!("http://{}/x", server.address));
+}

@@ -114,6 +114,21 @@ async fn a_forward_proxy_is_told_the_whole_url_and_serves_all_origins_on_one_con
     assert_eq!((proxy.accepted(), client.pool().keys().len()), (1, 1));
 }
 
+/// RFC 9110 §4.2.4
+#[tokio::test]
+async fn a_forward_proxy_is_not_told_the_password_in_a_url() {
+    let proxy = Proxy::new(None).await;
+    let client = by(Proxies::all(&format!("http://{}", proxy.url)));
+    in_time(fetch(&client, get("http://user:secret@one.test/a")))
+        .await
+        .unwrap();
+    let head = &proxy.heads()[0];
+    assert!(
+        head.starts_with("GET http://one.test/a HTTP/1.1\r\n"),
+        "{head}"
+    );
+}
+
 #[tokio::test]
 async fn a_tunnel_carries_tls_and_leads_to_one_origin() {
     let certificate = Arc::new(Certificate::of("localhost"));

@@ -5,6 +5,7 @@ mod churn;
 mod closure;
 mod full;
 mod keep_alive;
+mod malformed;
 #[cfg(target_os = "linux")]
 mod nginx;
 mod replayed;
