@@ -287,7 +287,7 @@ impl<M: Manager, H: Borrow<Arc<Shared<M>>> + Clone> Acquire<M, H> {
                     Some(Poll::Pending) => break,
                     None => return Poll::Ready(Err(self.end_with_runtime())),
                 };
-                *this.checking = None;
+                give_up(this.checking);
                 let home = this.waiter.home().clone();
                 match examined {
                     Examined::Judged(Ok(lease)) => {
@@ -344,7 +344,7 @@ impl<M: Manager, H: Borrow<Arc<Shared<M>>> + Clone> Acquire<M, H> {
     #[cold]
     fn end_with_runtime(self: Pin<&mut Self>) -> CheckoutError<M::Error> {
         let this = self.project();
-        *this.checking = None;
+        give_up(this.checking);
         this.waiter.leave();
         this.waiter.finish(event::Outcome::Closed);
         CheckoutError::Closed
@@ -423,13 +423,19 @@ impl<M: Manager, H: Borrow<Arc<Shared<M>>> + Clone> Acquire<M, H> {
     fn time_out(self: Pin<&mut Self>, waiting: Option<usize>) -> CheckoutError<M::Error> {
         let this = self.project();
         // One that is being checked is given up first, as it would be counted otherwise.
-        *this.checking = None;
+        give_up(this.checking);
         let limit = this.limit.expect("only a checkout with a limit times out");
         let timeout = this.waiter.shared().timed_out(limit, waiting);
         this.waiter.leave();
         this.waiter.finish(event::Outcome::TimedOut);
         CheckoutError::Timeout(timeout)
     }
+}
+
+/// What is not over yet costs its connection, and may panic in its destructor.
+fn give_up<M: Manager>(checking: &mut Option<Examining<M>>) {
+    let checking = checking.take();
+    let _ = caught(|| drop(checking));
 }
 
 /// Whoever waits when the pool is closed is told at once.

@@ -3,13 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::clock;
 use crate::error::rounded;
 use crate::health::{AtCheckout, Check, Judge, Unhealthy};
 use crate::pooled::ConnectionInfo;
 use crate::shared::caught;
 use crate::state::CheckSet;
-use crate::tasks::caught_future;
+use crate::tasks::{caught_future, limited};
 
 /// Checks are named by their bit in a [`CheckSet`].
 pub(crate) const MOST_CHECKS: usize = CheckSet::BITS as usize;
@@ -122,10 +121,10 @@ impl<C: Send + 'static> Checks<C> {
                 Judge::Async(judge) => {
                     // Made within the guarded future: the call itself may panic.
                     let run = caught_future(async { judge.check(connection, info).await });
-                    match clock::timeout(check.limit, run).await {
-                        Ok(Ok(verdict)) => verdict,
-                        Ok(Err(message)) => Err(Unhealthy::new(format!("{PANICKED}: {message}"))),
-                        Err(_) => Err(Unhealthy::new(too_slow(check.limit))),
+                    match limited(check.limit, run).await {
+                        Some(Ok(verdict)) => verdict,
+                        Some(Err(message)) => Err(Unhealthy::new(format!("{PANICKED}: {message}"))),
+                        None => Err(Unhealthy::new(too_slow(check.limit))),
                     }
                 }
             };

@@ -284,6 +284,46 @@ async fn a_check_that_panics_costs_one_connection() {
     }
 }
 
+/// Hangs the first time it is asked, and panics when it is given up.
+#[derive(Default)]
+struct PanicsWhenGivenUp(AtomicUsize);
+
+#[async_trait]
+impl HealthCheck<Socket> for PanicsWhenGivenUp {
+    async fn check(&self, _: &mut Socket, _: &ConnectionInfo) -> Result<(), Unhealthy> {
+        struct Bomb;
+        impl Drop for Bomb {
+            fn drop(&mut self) {
+                panic!("as told, when given up");
+            }
+        }
+        if self.0.fetch_add(1, Ordering::SeqCst) == 0 {
+            let _bomb = Bomb;
+            std::future::pending::<()>().await;
+        }
+        Ok(())
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_check_that_panics_when_it_is_given_up_costs_one_connection_or_is_a_timeout() {
+    silence_panics();
+    for limit in [SECOND, 60 * SECOND] {
+        let check = Check::new(PanicsWhenGivenUp::default()).at_checkout();
+        let pool = builder()
+            .max_size(1)
+            .check(check.timeout(limit))
+            .build()
+            .unwrap();
+        let outcome = pool.checkout().timeout(10 * SECOND).await;
+        match limit == SECOND {
+            true => assert_eq!(outcome.unwrap().number(), 2),
+            false => assert!(matches!(outcome, Err(CheckoutError::Timeout(_)))),
+        }
+        assert!(pool.checkout().await.is_ok());
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_caller_who_leaves_during_a_check_costs_that_connection_and_not_its_slot() {
     let (builder, ping) = with(Check::at_checkout);

@@ -9,7 +9,7 @@ use crate::manager::Manager;
 use crate::pooled::ConnectionInfo;
 use crate::shared::{Shared, caught};
 use crate::state::{Dial, Pause, Time};
-use crate::tasks::{Remote, caught_future, unless};
+use crate::tasks::{Remote, caught_future, limited, unless};
 use crate::watch::Live;
 
 /// A slot being filled. Dropped unused, it gives the slot back.
@@ -41,15 +41,12 @@ pub(super) async fn attempt<M: Manager>(
 ) -> Option<Result<M::Connection, ConnectError<M::Error>>> {
     shared.clock.notice_pause();
     let limit = shared.config.connect_timeout;
-    let mut dial = Box::pin(caught_future(dial(shared, id)));
-    let outcome = unless(shared.stopped(), clock::timeout(limit, dial.as_mut())).await;
-    // What is given up half way may panic in its destructor.
-    let _ = caught(|| drop(dial));
-    Some(match outcome? {
-        Ok(Ok(Ok(connection))) => Ok(connection),
-        Ok(Ok(Err(error))) => Err(error),
-        Ok(Err(message)) => Err(ConnectError::Panicked(message)),
-        Err(_) => Err(ConnectError::TimedOut(limit)),
+    let dial = limited(limit, caught_future(dial(shared, id)));
+    Some(match unless(shared.stopped(), dial).await? {
+        Some(Ok(Ok(connection))) => Ok(connection),
+        Some(Ok(Err(error))) => Err(error),
+        Some(Err(message)) => Err(ConnectError::Panicked(message)),
+        None => Err(ConnectError::TimedOut(limit)),
     })
 }
 

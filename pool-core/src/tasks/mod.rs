@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use tokio::runtime::Handle;
 
-use crate::clock::Clock;
+use crate::clock::{self, Clock};
 use crate::manager::Manager;
 use crate::shared::{Shared, caught};
 
@@ -60,12 +60,23 @@ pub(crate) async fn unless<F: Future>(
     stopped: impl Future<Output = ()>,
     future: F,
 ) -> Option<F::Output> {
-    let (mut stopped, mut future) = (pin!(stopped), pin!(future));
-    poll_fn(|cx| match future.as_mut().poll(cx) {
-        Poll::Ready(outcome) => Poll::Ready(Some(outcome)),
-        Poll::Pending => stopped.as_mut().poll(cx).map(|()| None),
-    })
-    .await
+    let (mut stopped, mut future) = (pin!(stopped), pin!(Some(future)));
+    let outcome = poll_fn(|cx| {
+        let future = future.as_mut().as_pin_mut();
+        match future.expect("it is there until it is over").poll(cx) {
+            Poll::Ready(outcome) => Poll::Ready(Some(outcome)),
+            Poll::Pending => stopped.as_mut().poll(cx).map(|()| None),
+        }
+    });
+    let outcome = outcome.await;
+    // What is given up half way may panic in its destructor.
+    let _ = caught(|| future.set(None));
+    outcome
+}
+
+/// The outcome of `future`, or `None` if the limit comes first.
+pub(crate) async fn limited<F: Future>(limit: Duration, future: F) -> Option<F::Output> {
+    unless(clock::sleep(limit), future).await
 }
 
 /// The outcome of `future`, unless the limit or the runtime ends first. The caller's executor may not be tokio's.

@@ -4,16 +4,15 @@ use std::sync::Arc;
 
 use tokio::sync::oneshot;
 
-use crate::clock;
 use crate::error::{CheckoutError, ConnectError, ConnectFailure};
 use crate::event::Event;
 use crate::lease::Lease;
 use crate::manager::Manager;
 use crate::pooled::ConnectionInfo;
 use crate::reason::CloseReason;
-use crate::shared::{Shared, caught};
+use crate::shared::Shared;
 use crate::state::{SlotId, Time};
-use crate::tasks::{caught_future, connect};
+use crate::tasks::{caught_future, connect, limited};
 use crate::watch::Live;
 
 /// What its user waits for.
@@ -37,10 +36,9 @@ async fn renew<M: Manager>(lease: Lease<M, Arc<Shared<M>>>) -> Outcome<M> {
     let (shared, slot) = (Arc::clone(lease.shared()), lease.slot());
     let closing = Closing::of(&lease);
     let connection = lease.surrender();
-    let mut close = Box::pin(async { shared.manager.close(connection).await });
-    // Its manager may panic, and its destructor; it is gone either way.
-    let _ = clock::timeout(shared.config.close_timeout, caught_future(close.as_mut())).await;
-    let _ = caught(|| drop(close));
+    let close = async { shared.manager.close(connection).await };
+    // Its manager may panic; it is gone either way.
+    let _ = limited(shared.config.close_timeout, caught_future(close)).await;
     let Some(id) = closing.make_room() else {
         return Err(CheckoutError::Closed);
     };
