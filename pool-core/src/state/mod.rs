@@ -105,7 +105,9 @@ pub(crate) struct State<T, E> {
     prepared: Option<u64>,
 }
 
-/// The part of the configuration that transitions consult.
+const COMES_HOME: &str = "whoever checks a connection in has it";
+
+/// The part of the configuration that transitions consult; times are in nanoseconds, and `u64::MAX` is never.
 #[derive(Debug)]
 struct Limits {
     max_size: usize,
@@ -116,8 +118,9 @@ struct Limits {
     max_connecting: usize,
     order: Order,
     idle_timeout: u64,
-    max_lifetime: Option<Duration>,
-    lifetime_jitter: f64,
+    max_lifetime: u64,
+    /// By how much at most a lifetime is shortened.
+    jitter: u64,
     fail_at_once: bool,
 }
 
@@ -477,19 +480,21 @@ impl<T, E: Clone> State<T, E> {
         self.in_use -= 1;
         let slot = self.idle.push_newest(&mut self.slots, id);
         slot.idle_since = now;
-        slot.value = value.take();
+        slot.put(value.take().expect(COMES_HOME));
         Some(CheckedIn::Idle)
     }
 
     /// Grants the connection to the oldest waiter, who is to be woken, unless his time is over.
     fn hand_on(&mut self, id: SlotId, value: &mut Option<T>, now: Time) -> Option<Waker> {
         let lend = || {
-            let value = value.take().expect("it comes home");
+            let value = value.take().expect(COMES_HOME);
             Grant::Connection(Lent { slot: id, value })
         };
         let waker = self.waiters.grant_first(now, lend)?;
-        self.slots.at(id).idle_since = now;
-        self.hand_out(id, now);
+        let slot = self.slots.at(id);
+        slot.idle_since = now;
+        slot.hand_out(now);
+        self.totals.checkouts += 1;
         Some(waker)
     }
 
@@ -601,11 +606,12 @@ impl<T, E: Clone> State<T, E> {
     fn begin_life(&mut self, id: SlotId, now: Time, random: u64, effects: &mut Effects<T, E>) {
         (effects.pause, effects.error) = self.outages.connected(now, random);
         effects.changed = true;
-        let too_old = self.lifetime_end(now, random);
+        let jitter = self.choose_jitter(now, random);
+        let too_old = self.limits.lifetime_end(now, jitter);
         let slot = self.slots.at(id);
         slot.phase = Phase::InUse;
         slot.born = now;
-        slot.too_old = too_old;
+        slot.jitter = jitter;
         // Dialled with what was valid before.
         let is_retired = slot.id < self.retired_below;
         slot.expires = if is_retired { Time::START } else { too_old };
@@ -690,12 +696,13 @@ impl<T, E: Clone> State<T, E> {
 
     pub(crate) fn info(&self, id: SlotId) -> SlotInfo {
         let slot = self.slots.get(id);
+        let taken = slot.taken().unwrap_or(slot.idle_since);
         SlotInfo {
             id: slot.id,
             born: slot.born,
             uses: slot.uses,
-            taken: slot.taken,
-            idle_for: slot.taken.since(slot.idle_since),
+            taken,
+            idle_for: taken.since(slot.idle_since),
         }
     }
 
@@ -723,22 +730,20 @@ impl<T, E: Clone> State<T, E> {
         }?;
         let slot = self.idle.remove(&mut self.slots, id);
         self.in_use += 1;
-        slot.hand_out(now);
+        slot.count_use();
         self.totals.checkouts += 1;
-        let value = slot.take();
+        let value = slot.take(now);
         Some(Lent { slot: id, value })
     }
 
-    fn take_out(&mut self, id: SlotId) -> T {
+    fn take_out(&mut self, id: SlotId, now: Time) -> T {
         self.in_use += 1;
-        self.idle.remove(&mut self.slots, id).take()
+        self.idle.remove(&mut self.slots, id).take(now)
     }
 
     /// Takes an idle connection out for somebody who is no caller.
     fn take_aside(&mut self, id: SlotId, now: Time) -> T {
-        let value = self.take_out(id);
-        // Since then nobody looks at it as idle.
-        self.slots.at(id).taken = now;
+        let value = self.take_out(id, now);
         self.step_aside(id);
         value
     }
@@ -772,7 +777,7 @@ impl<T, E: Clone> State<T, E> {
             self.discard(id, CloseReason::MaxIdle);
             return effects.close.push((lent, CloseReason::MaxIdle));
         }
-        self.slots.at(id).value = Some(lent.value);
+        self.slots.at(id).put(lent.value);
         self.in_use -= 1;
         self.idle.put_back(&mut self.slots, id);
         self.lower_due(self.idle_due(), effects);
@@ -784,7 +789,7 @@ impl<T, E: Clone> State<T, E> {
         if self.closed {
             Some(CloseReason::PoolClosed)
         } else if now >= slot.expires {
-            Some(Self::overdue(slot, now))
+            Some(self.overdue(id, now))
         } else if slot.uses >= self.limits.max_uses {
             Some(CloseReason::MaxUses)
         } else if self.is_surplus() {
@@ -909,7 +914,7 @@ impl<T, E: Clone> State<T, E> {
 
     /// Takes a free slot.
     fn occupy(&mut self) -> Dial {
-        let slot = self.slots.occupy();
+        let slot = self.slots.occupy(self.limits.max_size);
         self.connecting += 1;
         Dial {
             slot,
@@ -929,8 +934,10 @@ impl Limits {
             max_connecting: config.max_connecting,
             order: config.order,
             idle_timeout: config.idle_timeout.map_or(u64::MAX, time::nanos),
-            max_lifetime: config.max_lifetime,
-            lifetime_jitter: config.lifetime_jitter,
+            max_lifetime: config.max_lifetime.map_or(u64::MAX, time::nanos),
+            jitter: config.max_lifetime.map_or(0, |most| {
+                (time::nanos(most) as f64 * config.lifetime_jitter) as u64
+            }),
             fail_at_once: config.on_connect_error == OnConnectError::Fail,
         }
     }

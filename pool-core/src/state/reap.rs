@@ -1,8 +1,8 @@
 //! Time passes: what has been idle for too long, has grown too old, or is to be checked.
 
 use super::slots::{Phase, Slot, SlotId};
-use super::time::{self, Time};
-use super::{Effects, Lent, State};
+use super::time::Time;
+use super::{Effects, Lent, Limits, State};
 use crate::reason::CloseReason;
 
 /// Most connections one transition gives up, so that the lock is never held for long.
@@ -10,6 +10,19 @@ pub(super) const BATCH: usize = 128;
 
 /// How many places in the window of its jitter a lifetime may choose from.
 const CANDIDATES: u64 = 8;
+
+impl Limits {
+    /// When such a connection becomes too old.
+    fn too_old<T>(&self, slot: &Slot<T>) -> Time {
+        self.lifetime_end(slot.born, slot.jitter)
+    }
+
+    /// The same by its birth and its place in the window of the jitter.
+    pub(super) fn lifetime_end(&self, born: Time, jitter: u16) -> Time {
+        let shortened = (self.jitter >> u16::BITS) * u64::from(jitter);
+        born.after_nanos(self.max_lifetime - shortened)
+    }
+}
 
 impl<T, E: Clone> State<T, E> {
     /// Gives up what is due, at most a batch of it, and answers when there is more to do.
@@ -22,14 +35,14 @@ impl<T, E: Clone> State<T, E> {
             self.lifetimes.pop_first();
             let slot = self.slots.at(id);
             if slot.phase == Phase::Idle {
-                let reason = Self::overdue(slot, now);
+                let reason = self.overdue(id, now);
                 self.reap(id, reason, effects);
             } else {
                 // One in use is met when it comes home, for certain: by a clock that runs behind it might not be due yet.
-                if at >= slot.too_old {
-                    slot.too_old = Time::PAST;
-                }
-                slot.expires = Time::PAST;
+                slot.expires = match at >= self.limits.too_old(slot) {
+                    true => Time::LONG_PAST,
+                    false => Time::PAST,
+                };
             }
         }
         while effects.close.len() < batch
@@ -54,7 +67,8 @@ impl<T, E: Clone> State<T, E> {
 
     /// Gives up an idle connection.
     pub(super) fn reap(&mut self, id: SlotId, reason: CloseReason, effects: &mut Effects<T, E>) {
-        let value = self.take_out(id);
+        // When it went out is of no interest to anybody.
+        let value = self.take_out(id, Time::START);
         self.discard(id, reason);
         effects.close.push((Lent { slot: id, value }, reason));
     }
@@ -84,34 +98,30 @@ impl<T, E: Clone> State<T, E> {
     }
 
     /// Why a connection that has expired did so.
-    pub(super) fn overdue(slot: &Slot<T>, now: Time) -> CloseReason {
-        if slot.expires == Time::START {
-            CloseReason::Retired
-        } else if now >= slot.too_old {
-            CloseReason::MaxLifetime
-        } else {
-            CloseReason::IdleLimit
+    pub(super) fn overdue(&self, id: SlotId, now: Time) -> CloseReason {
+        let slot = self.slots.get(id);
+        match slot.expires {
+            Time::START => CloseReason::Retired,
+            Time::LONG_PAST => CloseReason::MaxLifetime,
+            _ if now >= self.limits.too_old(slot) => CloseReason::MaxLifetime,
+            _ => CloseReason::IdleLimit,
         }
     }
 
-    /// When a connection made now is too old. Of several places in the window of the jitter the one farthest from
-    /// everybody else's is chosen, so that connections made together do not have to be replaced together.
-    pub(super) fn lifetime_end(&self, now: Time, random: u64) -> Time {
-        let Some(lifetime) = self.limits.max_lifetime else {
-            return Time::NEVER;
-        };
+    /// The place in the window of the jitter for a connection made now. Of several the one farthest from everybody else's
+    /// is chosen, so that connections made together do not have to be replaced together.
+    pub(super) fn choose_jitter(&self, now: Time, random: u64) -> u16 {
+        if self.limits.jitter == 0 {
+            return 0;
+        }
         let candidate = |number: u64| {
             // Any odd constant with many bits scatters well enough; this is the golden ratio's.
             let random = random.wrapping_add(number.wrapping_mul(0x9e37_79b9_7f4a_7c15));
-            now.after(time::shortened(
-                lifetime,
-                self.limits.lifetime_jitter,
-                random,
-            ))
+            (random >> 48) as u16
         };
         (0..CANDIDATES)
             .map(candidate)
-            .max_by_key(|&at| self.solitude(at))
+            .max_by_key(|&jitter| self.solitude(self.limits.lifetime_end(now, jitter)))
             .expect("there are candidates")
     }
 
@@ -137,10 +147,11 @@ impl<T, E: Clone> State<T, E> {
         effects: &mut Effects<T, E>,
     ) {
         let slot = self.slots.at(id);
-        if slot.expires == Time::START {
+        if slot.expires <= Time::LONG_PAST {
             return;
         }
-        let expires = idle_limit.map_or(slot.too_old, |limit| now.after(limit).min(slot.too_old));
+        let too_old = self.limits.too_old(slot);
+        let expires = idle_limit.map_or(too_old, |limit| now.after(limit).min(too_old));
         if expires == slot.expires {
             return;
         }

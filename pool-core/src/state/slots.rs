@@ -32,12 +32,23 @@ pub(super) enum Phase {
     Renewing,
 }
 
+/// A connection is here while it lies idle; otherwise all that is to be known is since when it is not.
+///
+/// One place for both, which need no tag: a pool of many idle connections is small.
+#[derive(Debug)]
+pub(super) enum Whereabouts<T> {
+    Here(T),
+    Out { since: Time },
+}
+
 /// What the pool knows of one connection.
 #[derive(Debug)]
 pub(super) struct Slot<T> {
     pub(super) phase: Phase,
     /// In use, but with no caller: it is being looked at, cleaned or checked.
     pub(super) aside: bool,
+    /// Its place in the window of the jitter, of 65,536: what its lifetime is shortened by.
+    pub(super) jitter: u16,
     /// How often it was checked out.
     pub(super) uses: u32,
     /// Neighbours in the idle list; `older` also links the free slots.
@@ -46,31 +57,56 @@ pub(super) struct Slot<T> {
     /// Unique in the life of the pool, unlike the slot.
     pub(super) id: u64,
     pub(super) born: Time,
-    /// When it becomes too old.
-    pub(super) too_old: Time,
-    /// When it is to be given up: when it is too old, or earlier if it said so itself; at the start if it was retired.
+    /// When it is to be given up: when it is too old, or earlier if it said so itself; at the start if it was retired, and
+    /// long past if it grew too old while it was in use.
     pub(super) expires: Time,
-    /// Last check-in, also while it is in use: then the idle time before this use is `taken - idle_since`.
+    /// Last check-in, also while it is in use: its idle time before this use was from then until it went out.
     pub(super) idle_since: Time,
-    pub(super) taken: Time,
-    /// Here while idle, elsewhere otherwise.
-    pub(super) value: Option<T>,
+    pub(super) whereabouts: Whereabouts<T>,
 }
 
 impl<T> Slot<T> {
-    /// To a caller.
+    /// One that is out already goes to a caller.
     #[inline]
     pub(super) fn hand_out(&mut self, now: Time) {
-        self.taken = now;
+        self.note(Whereabouts::Out { since: now });
+        self.count_use();
+    }
+
+    #[inline]
+    pub(super) fn count_use(&mut self) {
         self.uses = self.uses.saturating_add(1);
     }
 
     /// The connection of one that was idle.
     #[inline]
-    pub(super) fn take(&mut self) -> T {
-        self.value
-            .take()
-            .expect("an idle slot holds its connection")
+    pub(super) fn take(&mut self, now: Time) -> T {
+        match std::mem::replace(&mut self.whereabouts, Whereabouts::Out { since: now }) {
+            Whereabouts::Here(connection) => connection,
+            Whereabouts::Out { .. } => unreachable!("an idle slot holds its connection"),
+        }
+    }
+
+    /// The connection is home.
+    #[inline]
+    pub(super) fn put(&mut self, connection: T) {
+        self.note(Whereabouts::Here(connection));
+    }
+
+    /// Of one that was out until now.
+    #[inline]
+    fn note(&mut self, whereabouts: Whereabouts<T>) {
+        debug_assert!(self.taken().is_some());
+        // A time needs no drop; to find out that it is one would be a step of the hot path.
+        std::mem::forget(std::mem::replace(&mut self.whereabouts, whereabouts));
+    }
+
+    /// Since when it is out.
+    pub(super) fn taken(&self) -> Option<Time> {
+        match self.whereabouts {
+            Whereabouts::Here(_) => None,
+            Whereabouts::Out { since } => Some(since),
+        }
     }
 }
 
@@ -103,27 +139,28 @@ impl<T> Slots<T> {
     }
 
     /// Takes a free slot for a connection to be, and gives the connection its number.
-    pub(super) fn occupy(&mut self) -> SlotId {
+    pub(super) fn occupy(&mut self, max_size: usize) -> SlotId {
         if self.free == SlotId::NONE {
             self.free =
                 SlotId(u32::try_from(self.slots.len()).expect("max_size is below u32::MAX"));
             if self.slots.len() == self.slots.capacity() {
                 // Doubled, as a vector grows by itself, half of a large pool's memory would be for nobody.
-                self.slots.reserve_exact(self.slots.len() / 8 + 4);
+                let spare = self.slots.len() / 8 + 4;
+                let wanted = max_size.saturating_sub(self.slots.len());
+                self.slots.reserve_exact(spare.min(wanted));
             }
             self.slots.push(Slot {
                 phase: Phase::Free,
                 aside: false,
+                jitter: 0,
                 uses: 0,
                 older: SlotId::NONE,
                 newer: SlotId::NONE,
                 id: 0,
                 born: Time::START,
-                too_old: Time::NEVER,
                 expires: Time::NEVER,
                 idle_since: Time::START,
-                taken: Time::START,
-                value: None,
+                whereabouts: Whereabouts::Out { since: Time::START },
             });
         }
         let id = self.free;
@@ -153,7 +190,7 @@ impl<T> Slots<T> {
         let free = self.free;
         let slot = self.at(id);
         debug_assert_ne!(slot.phase, Phase::Free);
-        debug_assert!(slot.value.is_none());
+        debug_assert!(slot.taken().is_some());
         slot.phase = Phase::Free;
         slot.older = free;
         self.free = id;
@@ -183,11 +220,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn there_are_few_more_slots_than_were_ever_taken() {
+    fn there_are_few_more_slots_than_were_ever_taken_and_no_more_than_may_be() {
+        const MOST: usize = 10_000;
         let mut slots = Slots::<u64>::new();
-        for taken in 1..=10_000 {
-            slots.occupy();
-            assert!(slots.slots.capacity() <= taken + taken / 8 + 4);
+        for taken in 1..=MOST {
+            slots.occupy(MOST);
+            assert!(slots.slots.capacity() <= MOST.min(taken + taken / 8 + 4));
         }
+    }
+
+    #[test]
+    fn a_slot_has_the_size_of_a_cache_line_beside_all_but_eight_bytes_of_its_connection() {
+        struct Live<C>(C, std::sync::Arc<()>);
+        assert_eq!(size_of::<Slot<Live<u64>>>(), 64);
+        assert_eq!(size_of::<Slot<Live<[u64; 4]>>>(), 64 + 24);
     }
 }

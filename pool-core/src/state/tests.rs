@@ -687,7 +687,7 @@ impl World {
             );
         }
         for (_, slot) in state.slots.all() {
-            assert_eq!(slot.value.is_some(), slot.phase == Phase::Idle);
+            assert_eq!(slot.taken().is_none(), slot.phase == Phase::Idle);
             if slot.phase == Phase::Idle {
                 assert!(
                     state.next_due <= slot.expires,

@@ -8,10 +8,11 @@ pub(crate) struct Time(u64);
 
 impl Time {
     pub(crate) const START: Self = Self(0);
-    /// Over, whatever clock says what time it is.
-    pub(crate) const PAST: Self = Self(1);
+    /// Over, whatever clock says what time it is; so is what comes before it.
+    pub(crate) const PAST: Self = Self(2);
+    pub(crate) const LONG_PAST: Self = Self(1);
     /// The first that a clock reads.
-    pub(crate) const FIRST: Self = Self(2);
+    pub(crate) const FIRST: Self = Self(3);
     /// 584 years on.
     pub(crate) const NEVER: Self = Self(u64::MAX);
 
