@@ -106,11 +106,10 @@ impl<T, E: Clone> State<T, E> {
             .map(|(id, slot)| (id, slot.phase == Phase::Idle))
             .collect();
         for (id, is_idle) in retired {
-            let slot = self.slots.at(id);
-            self.lifetimes.remove(&(slot.expires, id));
-            slot.expires = Time::START;
+            self.lifetimes.remove(&self.slots, id);
+            self.slots.at(id).expires = Time::START;
             if is_idle {
-                self.lifetimes.insert((Time::START, id));
+                self.lifetimes.insert(&self.slots, id);
                 self.lower_due(Time::START, effects);
             }
         }

@@ -33,6 +33,7 @@ mod control;
 mod deadlines;
 mod idle;
 mod keepalive;
+mod lifetimes;
 mod outage;
 mod reap;
 mod renewal;
@@ -46,13 +47,13 @@ mod loom;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeSet;
 use std::task::Waker;
 use std::time::Duration;
 
 use self::deadlines::Deadlines;
 use self::idle::Idle;
 use self::keepalive::Keepalive;
+use self::lifetimes::Lifetimes;
 use self::outage::Outages;
 use self::slots::{Phase, Slots};
 use crate::config::{Config, OnConnectError, Order};
@@ -83,7 +84,7 @@ pub(crate) struct State<T, E> {
     aside: usize,
     closing: usize,
     /// When each connection becomes too old; it leaves the set when it is given up.
-    lifetimes: BTreeSet<(Time, SlotId)>,
+    lifetimes: Lifetimes,
     /// Nothing happens to an idle connection before this.
     next_due: Time,
     keepalive: Keepalive,
@@ -234,7 +235,7 @@ impl<T, E: Clone> State<T, E> {
             in_use: 0,
             aside: 0,
             closing: 0,
-            lifetimes: BTreeSet::new(),
+            lifetimes: Lifetimes::new(),
             next_due: Time::NEVER,
             keepalive: Keepalive::new(periods),
             outages: Outages::new(config),
@@ -559,7 +560,7 @@ impl<T, E: Clone> State<T, E> {
         debug_assert_eq!(slot.phase, Phase::InUse);
         slot.phase = Phase::Closing;
         self.aside -= usize::from(std::mem::take(&mut slot.aside));
-        self.lifetimes.remove(&(slot.expires, id));
+        self.lifetimes.remove(&self.slots, id);
         if !self.keepalive.is_unused() {
             self.keepalive.end(id);
         }
@@ -619,7 +620,7 @@ impl<T, E: Clone> State<T, E> {
         self.totals.connected += 1;
         self.in_use += 1;
         if too_old != Time::NEVER && !is_retired {
-            self.lifetimes.insert((too_old, id));
+            self.lifetimes.insert(&self.slots, id);
             self.lower_due(too_old, effects);
         }
         if !self.keepalive.is_unused() {

@@ -29,10 +29,10 @@ impl<T, E: Clone> State<T, E> {
     pub(crate) fn expire(&mut self, now: Time, effects: &mut Effects<T, E>) -> Time {
         let batch = effects.close.len() + BATCH;
         while effects.close.len() < batch
-            && let Some(&(at, id)) = self.lifetimes.first()
+            && let Some((at, id)) = self.lifetimes.first(&self.slots)
             && at <= now
         {
-            self.lifetimes.pop_first();
+            self.lifetimes.remove(&self.slots, id);
             let slot = self.slots.at(id);
             if slot.phase == Phase::Idle {
                 let reason = self.overdue(id, now);
@@ -56,8 +56,8 @@ impl<T, E: Clone> State<T, E> {
         }
         self.next_due = self
             .lifetimes
-            .first()
-            .map_or(Time::NEVER, |&(at, _)| at)
+            .first(&self.slots)
+            .map_or(Time::NEVER, |(at, _)| at)
             .min(self.idle_due())
             .min(self.next_idle_due(now))
             .min(self.next_check());
@@ -121,21 +121,11 @@ impl<T, E: Clone> State<T, E> {
         };
         (0..CANDIDATES)
             .map(candidate)
-            .max_by_key(|&jitter| self.solitude(self.limits.lifetime_end(now, jitter)))
+            .max_by_key(|&jitter| {
+                let end = self.limits.lifetime_end(now, jitter);
+                self.lifetimes.distance(&self.slots, end)
+            })
             .expect("there are candidates")
-    }
-
-    /// How far the nearest other lifetime ends from here.
-    fn solitude(&self, at: Time) -> u64 {
-        let key = (at, SlotId::NONE);
-        let before = self.lifetimes.range(..key).next_back();
-        let after = self.lifetimes.range(key..).next();
-        before
-            .into_iter()
-            .chain(after)
-            .map(|&(other, _)| other.distance(at))
-            .min()
-            .unwrap_or(u64::MAX)
     }
 
     /// A connection in use says how long it may idle, or does not say any more.
@@ -155,10 +145,10 @@ impl<T, E: Clone> State<T, E> {
         if expires == slot.expires {
             return;
         }
-        self.lifetimes.remove(&(slot.expires, id));
-        slot.expires = expires;
+        self.lifetimes.remove(&self.slots, id);
+        self.slots.at(id).expires = expires;
         if expires != Time::NEVER {
-            self.lifetimes.insert((expires, id));
+            self.lifetimes.insert(&self.slots, id);
             self.lower_due(expires, effects);
         }
         if idle_limit.is_some() {

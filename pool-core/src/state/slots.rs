@@ -230,8 +230,9 @@ mod tests {
     }
 
     #[test]
-    fn a_slot_has_the_size_of_a_cache_line_beside_all_but_eight_bytes_of_its_connection() {
-        struct Live<C>(C, std::sync::Arc<()>);
+    fn a_slot_with_a_connection_of_eight_bytes_fits_a_cache_line() {
+        /// As what is pooled: a connection and a pointer to its watch.
+        type Live<C> = (C, std::sync::Arc<()>);
         assert_eq!(size_of::<Slot<Live<u64>>>(), 64);
         assert_eq!(size_of::<Slot<Live<[u64; 4]>>>(), 64 + 24);
     }
