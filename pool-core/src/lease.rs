@@ -129,7 +129,6 @@ impl<M: Manager, H: Borrow<Arc<Shared<M>>>> Lease<M, H> {
             return None;
         }
         // A move meanwhile has put a letter into the inbox, or will be found by the one who reads it.
-        let letter = live.letter();
         let stirred = shared.update(|state, now, effects| {
             let live = self.live.take().expect(HELD);
             let stirred = shared.has_stirred(&live);
@@ -137,7 +136,7 @@ impl<M: Manager, H: Borrow<Arc<Shared<M>>>> Lease<M, H> {
             stirred
         });
         if stirred {
-            shared.inbox.tell(letter);
+            shared.inbox.tell(self.slot);
         }
         Some(())
     }

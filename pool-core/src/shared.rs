@@ -277,10 +277,10 @@ impl<M: Manager> Shared<M> {
         if let Some(pause) = effects.pause {
             tasks::connect::spawn_pause(self, pause);
         }
-        if let Some(letter) = effects.look
+        if let Some(slot) = effects.look
             && self.config.maintenance
         {
-            self.inbox.tell(letter);
+            self.inbox.tell(slot);
         }
         if effects.alarm {
             self.alarm.notify_one();
@@ -373,12 +373,12 @@ impl<M: Manager> Shared<M> {
         idle_limit: Option<Duration>,
         now: Time,
     ) {
-        let letter = self.has_stirred(&live).then(|| live.letter());
+        let stirred = self.has_stirred(&live);
         let mut effects = Effects::new();
         state.give_back(slot, live, idle_limit, now, &mut effects);
         self.conclude(state, now, effects);
-        if let Some(letter) = letter {
-            self.inbox.tell(letter);
+        if stirred {
+            self.inbox.tell(slot);
         }
     }
 
@@ -475,7 +475,6 @@ impl<M: Manager> Shared<M> {
         random: u64,
     ) {
         let alive = caught(|| self.is_alive(&mut live)).unwrap_or(false);
-        let letter = live.letter();
         let stirred = self.update_at(self.clock.exact(), |state, now, effects| {
             // One that is dead already is found so, and dealt with, by whoever gets it or by the maintenance task.
             let stirred = !alive || self.has_stirred(&live);
@@ -483,7 +482,7 @@ impl<M: Manager> Shared<M> {
             stirred
         });
         if stirred && self.config.maintenance {
-            self.inbox.tell(letter);
+            self.inbox.tell(slot);
         }
     }
 
@@ -504,10 +503,11 @@ impl<M: Manager> Shared<M> {
 
     /// Looks at an idle connection whose peer has moved.
     pub(crate) fn inspect(self: &Arc<Self>, letter: Letter) {
-        let Letter { slot, id, at } = letter;
-        let Some(mut lease) = self.take_out(slot, id, CloseReason::Dropped) else {
+        let Letter { slot, at } = letter;
+        let Some(mut lease) = self.take_out(slot, None, CloseReason::Dropped) else {
             return;
         };
+        let id = self.info(slot).id;
         // The maintenance task must survive a manager that panics; the connection does not.
         let alive = caught(|| lease.put_back().is_some());
         if alive != Some(true) {
@@ -519,15 +519,15 @@ impl<M: Manager> Shared<M> {
         let _ = caught(|| drop(lease));
     }
 
-    /// Takes an idle connection out to look at it, if it is still there.
+    /// Takes an idle connection out to look at it, if it is still there; any that is there, if none is named.
     pub(crate) fn take_out(
         self: &Arc<Self>,
         slot: SlotId,
-        id: u64,
+        id: impl Into<Option<u64>>,
         fault: CloseReason,
     ) -> Option<Lease<M, &Arc<Self>>> {
         let now = self.clock.exact();
-        let live = self.lock().inspect(slot, id, now)?;
+        let live = self.lock().inspect(slot, id.into(), now)?;
         Some(Lease::unjudged(self, slot, live, fault))
     }
 

@@ -18,12 +18,11 @@ pub(crate) struct Live<C> {
     watch: Arc<Watch>,
 }
 
-/// The waker of one connection: names it to the maintenance task.
+/// The waker of one connection: names its slot to the maintenance task. There is one for each, so it is kept small.
 #[derive(Debug)]
 struct Watch {
     inbox: Arc<Inbox>,
     slot: SlotId,
-    id: u64,
     /// Cleared by the first wake and while the connection is in use, when its events are its user's affair.
     armed: AtomicBool,
 }
@@ -36,20 +35,19 @@ pub(crate) struct Inbox {
     nudged: Notify,
 }
 
-/// Names a connection, and says since when there is something to see.
+/// Names a slot, and says since when there is something to see. Meant is whoever lies idle there: should another connection
+/// have the slot by now, it is looked at for nothing, which harms nobody.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Letter {
     pub(crate) slot: SlotId,
-    pub(crate) id: u64,
     pub(crate) at: Time,
 }
 
 impl<C> Live<C> {
-    pub(crate) fn new(connection: C, inbox: &Arc<Inbox>, slot: SlotId, id: u64) -> Self {
+    pub(crate) fn new(connection: C, inbox: &Arc<Inbox>, slot: SlotId) -> Self {
         let watch = Watch {
             inbox: Arc::clone(inbox),
             slot,
-            id,
             armed: AtomicBool::new(false),
         };
         Self {
@@ -80,17 +78,12 @@ impl<C> Live<C> {
     pub(crate) fn has_stirred(&self) -> bool {
         !self.watch.armed.load(Ordering::Acquire)
     }
-
-    /// The letter for the inbox, should it have to be sent again.
-    pub(crate) fn letter(&self) -> (SlotId, u64) {
-        (self.watch.slot, self.watch.id)
-    }
 }
 
 impl ArcWake for Watch {
     fn wake_by_ref(watch: &Arc<Self>) {
         if watch.armed.swap(false, Ordering::AcqRel) {
-            watch.inbox.tell((watch.slot, watch.id));
+            watch.inbox.tell(watch.slot);
         }
     }
 }
@@ -105,12 +98,12 @@ impl Inbox {
     }
 
     /// Has the maintenance task look at a connection.
-    pub(crate) fn tell(&self, (slot, id): (SlotId, u64)) {
+    pub(crate) fn tell(&self, slot: SlotId) {
         let at = self.stopwatch.now();
         self.stirred
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-            .push(Letter { slot, id, at });
+            .push(Letter { slot, at });
         self.nudge();
     }
 
@@ -119,17 +112,27 @@ impl Inbox {
         self.nudged.notify_one();
     }
 
-    /// All letters since the last time, each once: a waker may be called too often.
+    /// All letters since the last time, but of each slot the last alone: a waker may be called too often.
     pub(crate) fn take(&self) -> Vec<Letter> {
         let mut letters =
             std::mem::take(&mut *self.stirred.lock().unwrap_or_else(PoisonError::into_inner));
-        letters.sort_unstable();
-        letters.dedup_by_key(|letter| (letter.slot, letter.id));
+        letters.sort_unstable_by(|one, other| other.cmp(one));
+        letters.dedup_by_key(|letter| letter.slot);
         letters
     }
 
     /// Waits for a letter or a nudge; one that came meanwhile counts.
     pub(crate) async fn nudged(&self) {
         self.nudged.notified().await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_watches_a_connection_takes_sixteen_bytes_beside_its_counts() {
+        assert_eq!(size_of::<Watch>(), 16);
     }
 }

@@ -36,12 +36,16 @@ pub(crate) struct Layer<M: Share> {
 pub(super) struct Open<M: Share> {
     pub(super) guard: OwnedPooled<M>,
     capacity: Capacity,
+    name: Name,
 }
+
+/// Which connection: a slot alone may be another's by now.
+type Name = (SlotId, u64);
 
 /// Hears what a connection publishes, also while it lies idle.
 struct Ear<M: Share> {
     layer: Weak<Layer<M>>,
-    letter: (SlotId, u64),
+    name: Name,
 }
 
 impl<M: Share> Layer<M> {
@@ -104,7 +108,9 @@ impl<M: Share> Layer<M> {
         for parted in effects.part {
             match parted {
                 Parted::Closed(open) => {
-                    let Open { guard, capacity } = unshared(open);
+                    let Open {
+                        guard, capacity, ..
+                    } = unshared(open);
                     let reason = match capacity.is_draining() {
                         true => CloseReason::Drained,
                         false => CloseReason::Discarded,
@@ -121,18 +127,22 @@ impl<M: Share> Layer<M> {
         openings
     }
 
-    fn send_home(&self, Open { guard, capacity }: Open<M>) {
-        let letter = OwnedPooled::lease(&guard).live().letter();
+    fn send_home(&self, open: Open<M>) {
+        let Open {
+            guard,
+            capacity,
+            name,
+        } = open;
         // Its last user may panic just now, but that was about what he did with his handle.
         let _ = caught(|| OwnedPooled::give_back(guard));
         // What was published between two holders nobody has heard.
         if capacity.is_draining() {
-            self.evict(letter);
+            self.evict(name);
         }
     }
 
     /// Gives up a connection that drains, if it is idle.
-    fn evict(&self, (slot, id): (SlotId, u64)) {
+    fn evict(&self, (slot, id): Name) {
         let idle = self.pool.take_out(slot, id, CloseReason::Drained);
         let _ = caught(|| drop(idle));
     }
@@ -151,11 +161,13 @@ impl<M: Share> Layer<M> {
 
     /// The pool gave a connection for whoever waits.
     pub(super) fn opened(self: &Arc<Self>, guard: OwnedPooled<M>, capacity: Capacity) -> Owed<M> {
-        let letter @ (slot, id) = OwnedPooled::lease(&guard).live().letter();
+        let slot = OwnedPooled::lease(&guard).slot();
+        let id = self.pool.info(slot).id;
+        let name = (slot, id);
         // Before the state reads the capacity: a change between the two must not go unnoticed.
         capacity.listen(Arc::new(Ear {
             layer: Arc::downgrade(self),
-            letter,
+            name,
         }));
         if capacity.is_draining() {
             // Nobody could use it, and dialling again at once would only make more of them.
@@ -165,7 +177,11 @@ impl<M: Share> Layer<M> {
             // Held for as long as it is used, which is no leak.
             leaks.back(id, Duration::ZERO);
         }
-        let open = Arc::new(Open { guard, capacity });
+        let open = Arc::new(Open {
+            guard,
+            capacity,
+            name,
+        });
         self.change(|state, now, effects| state.opened(slot, id, open, now, effects))
             .1
     }
@@ -239,10 +255,10 @@ impl<M: Share> Listen for Ear<M> {
         let Some(layer) = self.layer.upgrade() else {
             return;
         };
-        let (slot, id) = self.letter;
+        let (slot, id) = self.name;
         let is_open = layer.update(|state, now, effects| state.published(slot, id, now, effects));
         if draining && !is_open {
-            layer.evict(self.letter);
+            layer.evict(self.name);
         }
     }
 }

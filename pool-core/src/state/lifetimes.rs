@@ -104,8 +104,9 @@ impl Lifetimes {
     }
 
     #[cfg(test)]
-    pub(super) fn is_empty(&self) -> bool {
-        self.runs.is_empty()
+    pub(super) fn all<T>(&self, slots: &Slots<T>) -> Vec<Key> {
+        let listed = self.runs.iter().flatten();
+        listed.map(|&id| key(slots, id)).collect()
     }
 }
 
@@ -145,8 +146,7 @@ mod tests {
                     lifetimes.insert(&slots, id);
                 }
                 prop_assert_eq!(lifetimes.first(&slots), set.first().copied());
-                let listed: Vec<_> = lifetimes.runs.iter().flatten().map(|&id| key(&slots, id)).collect();
-                prop_assert_eq!(listed, set.iter().copied().collect::<Vec<_>>());
+                prop_assert_eq!(lifetimes.all(&slots), set.iter().copied().collect::<Vec<_>>());
                 let nearest = set.iter().map(|(expires, _)| expires.distance(at(from))).min();
                 prop_assert_eq!(lifetimes.distance(&slots, at(from)), nearest.unwrap_or(u64::MAX));
                 prop_assert!(lifetimes.runs.iter().all(|run| (1..=RUN).contains(&run.len())));

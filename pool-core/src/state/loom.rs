@@ -333,7 +333,7 @@ fn two_callers_and_one_connection() {
 /// A peer, and the watch on the one connection to it.
 struct Watched {
     state: Mutex<Tested>,
-    inbox: Mutex<Vec<(SlotId, u64)>>,
+    inbox: Mutex<Vec<SlotId>>,
     armed: AtomicBool,
     socket: Mutex<Socket>,
 }
@@ -354,19 +354,19 @@ impl Watched {
         socket.fin
     }
 
-    fn peer_closes(&self, slot: SlotId, id: u64) {
+    fn peer_closes(&self, slot: SlotId) {
         let woken = {
             let mut socket = self.socket.lock().unwrap();
             socket.fin = true;
             socket.waker_registered
         };
         if woken && self.armed.swap(false, Ordering::AcqRel) {
-            self.inbox.lock().unwrap().push((slot, id));
+            self.inbox.lock().unwrap().push(slot);
         }
     }
 
     /// `Shared::make_available`.
-    fn come_home(&self, lent: Lent<u64>, id: u64) {
+    fn come_home(&self, lent: Lent<u64>) {
         if self.watch_says_dropped() {
             self.state
                 .lock()
@@ -385,17 +385,17 @@ impl Watched {
         );
         drop(state);
         if stirred {
-            self.inbox.lock().unwrap().push((lent.slot, id));
+            self.inbox.lock().unwrap().push(lent.slot);
         }
     }
 
     /// One round of the maintenance task.
     fn maintain(&self) {
         let letters = std::mem::take(&mut *self.inbox.lock().unwrap());
-        for (slot, id) in letters {
-            let inspected = self.state.lock().unwrap().inspect(slot, id, Time::FIRST);
+        for slot in letters {
+            let inspected = self.state.lock().unwrap().inspect(slot, None, Time::FIRST);
             if let Some(value) = inspected {
-                self.come_home(Lent { slot, value }, id);
+                self.come_home(Lent { slot, value });
             }
         }
     }
@@ -408,7 +408,6 @@ fn a_fin_against_check_in_and_the_maintenance_task() {
         transition(&state, |state, effects| {
             state.leave(place, Time::START, effects)
         });
-        let id = state.lock().unwrap().info(lent.slot).id;
         let slot = lent.slot;
         let state = Arc::try_unwrap(state).unwrap().into_inner().unwrap();
         let watched = Arc::new(Watched {
@@ -419,13 +418,13 @@ fn a_fin_against_check_in_and_the_maintenance_task() {
         });
         let peer = {
             let watched = Arc::clone(&watched);
-            thread::spawn(move || watched.peer_closes(slot, id))
+            thread::spawn(move || watched.peer_closes(slot))
         };
         let maintenance = {
             let watched = Arc::clone(&watched);
             thread::spawn(move || watched.maintain())
         };
-        watched.come_home(lent, id);
+        watched.come_home(lent);
         peer.join().unwrap();
         maintenance.join().unwrap();
         // Whoever put a letter into the box also woke the task.

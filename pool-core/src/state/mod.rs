@@ -171,7 +171,7 @@ pub(crate) struct Effects<T, E> {
     /// To be waited out, and reported with [`State::pause_over`].
     pub(crate) pause: Option<Pause>,
     /// To be looked at again: nobody did while it was granted to one who left.
-    pub(crate) look: Option<(SlotId, u64)>,
+    pub(crate) look: Option<SlotId>,
     /// `next_due` has come closer than the maintenance task knows.
     pub(crate) nudge: bool,
     /// Somebody's deadline has come closer than the one that their timer is set for.
@@ -394,7 +394,7 @@ impl<T, E: Clone> State<T, E> {
         match grant {
             Some(Grant::Connection(Lent { slot, value })) => {
                 self.not_used(slot);
-                effects.look = Some((slot, self.slots.get(slot).id));
+                effects.look = Some(slot);
                 self.home(slot, value, now, effects);
             }
             // An error needs no passing on: all who waited were told, and whoever came later has a dial of his own.
@@ -521,10 +521,10 @@ impl<T, E: Clone> State<T, E> {
         self.home(id, value, now, effects);
     }
 
-    /// Takes an idle connection out to look at it, if it is still the one that is meant.
-    pub(crate) fn inspect(&mut self, id: SlotId, number: u64, now: Time) -> Option<T> {
+    /// Takes an idle connection out to look at it, if it is still the one that is meant; without a number any is.
+    pub(crate) fn inspect(&mut self, id: SlotId, number: Option<u64>, now: Time) -> Option<T> {
         let slot = self.slots.get(id);
-        if slot.phase != Phase::Idle || slot.id != number {
+        if slot.phase != Phase::Idle || number.is_some_and(|number| slot.id != number) {
             return None;
         }
         Some(self.take_aside(id, now))

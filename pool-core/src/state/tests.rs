@@ -532,10 +532,13 @@ impl World {
                 }
                 let (slot, id) = idle[which.index(idle.len())];
                 assert!(
-                    self.state.inspect(slot, id + 1, self.now).is_none(),
+                    self.state.inspect(slot, Some(id + 1), self.now).is_none(),
                     "a reused slot is not the one that is meant"
                 );
-                let value = self.state.inspect(slot, id, self.now).expect("it is idle");
+                let value = self
+                    .state
+                    .inspect(slot, Some(id).filter(|_| alive), self.now)
+                    .expect("it is idle");
                 if alive {
                     self.step(|state, now, effects| state.put_back(slot, value, now, effects));
                 } else {
@@ -703,6 +706,19 @@ impl World {
                 );
             }
         }
+        let lifetimes = state.lifetimes.all(&state.slots);
+        assert!(lifetimes.is_sorted(), "a deadline changed in its place");
+        let is_listed = |(_, slot): &(SlotId, &Slot<Connection>)| match slot.phase {
+            Phase::Idle => slot.expires != Time::NEVER,
+            // One that was due while it was in use is met when it comes home.
+            Phase::InUse => (Time::FIRST..Time::NEVER).contains(&slot.expires),
+            _ => false,
+        };
+        assert_eq!(
+            lifetimes.len(),
+            state.slots.all().filter(is_listed).count(),
+            "who can expire is listed, and nobody else"
+        );
         // A caller that nobody would ever serve: room and no dial under way, nor anybody who promised to start one.
         let room = used < self.max_size;
         if counts.waiting > 0 && room && state.connecting == 0 && !counts.closed && !counts.paused {
@@ -780,7 +796,7 @@ impl World {
         };
         assert_eq!(self.state.counts(), empty);
         assert_eq!(self.state.slots.used(), 0);
-        assert!(self.state.lifetimes.is_empty());
+        assert_eq!(self.state.lifetimes.all(&self.state.slots), []);
         assert_eq!(self.state.keepalive.running(), 0);
         assert_eq!(self.state.next_check(), Time::NEVER);
         assert_eq!(self.state.aside, 0);
@@ -914,7 +930,7 @@ fn an_inspected_connection_goes_back_to_where_it_was() {
         .all()
         .find(|(_, slot)| slot.id == 2)
         .unwrap();
-    let value = world.state.inspect(slot, 2, world.now).unwrap();
+    let value = world.state.inspect(slot, Some(2), world.now).unwrap();
     world.step(|state, now, effects| state.put_back(slot, value, now, effects));
     assert_eq!(world.checked_out(), [4, 3, 2, 1]);
 }
@@ -1236,7 +1252,7 @@ fn an_inspected_connection_finds_its_place_without_passing_all_the_others() {
     for (slot, id) in ids {
         let value = world
             .state
-            .inspect(slot, id, world.now)
+            .inspect(slot, Some(id), world.now)
             .expect("it is idle");
         world.step(|state, now, effects| state.put_back(slot, value, now, effects));
     }
@@ -1274,7 +1290,7 @@ fn an_inspected_connection_does_not_pass_those_that_came_home_in_the_same_moment
     for (slot, id) in ids {
         let value = world
             .state
-            .inspect(slot, id, world.now)
+            .inspect(slot, Some(id), world.now)
             .expect("it is idle");
         world.step(|state, now, effects| state.put_back(slot, value, now, effects));
     }
@@ -1370,4 +1386,33 @@ fn what_is_due_is_given_up_batch_by_batch() {
         let due = world.step(|state, now, effects| state.expire(now, effects));
         assert_eq!((due <= world.now, world.closing.len()), (more, given_up));
     }
+}
+
+#[test]
+fn connections_made_together_do_not_expire_together() {
+    let mut world = world(|config| {
+        config.max_size = 100;
+        config.max_connecting = 100;
+        config.max_lifetime = Some(Duration::from_millis(1_000));
+        config.lifetime_jitter = 0.5;
+    });
+    let made = world.now;
+    for _ in 0..100 {
+        world.request(None, Time::NEVER);
+    }
+    for dial in std::mem::take(&mut world.dials) {
+        world.connected(dial);
+    }
+    let ends: Vec<Duration> = world
+        .state
+        .lifetimes
+        .all(&world.state.slots)
+        .into_iter()
+        .map(|(expires, _)| expires.since(made))
+        .collect();
+    assert_eq!(ends.len(), 100);
+    assert!(ends[0] >= Duration::from_millis(500) && ends[99] <= Duration::from_millis(1_000));
+    // At random some two of a hundred would be twenty times as close; evenly they would be 5 ms apart.
+    let closest = ends.windows(2).map(|pair| pair[1] - pair[0]).min();
+    assert!(closest >= Some(Duration::from_millis(1)), "{closest:?}");
 }

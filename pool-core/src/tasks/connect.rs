@@ -115,7 +115,7 @@ impl<M: Manager> Permit<M> {
         // Told first: whoever hears of a checkout has heard of the connection before.
         let took = self.shared.clock.exact().since(self.begun);
         self.shared.tell(|| Event::Connected { id, took });
-        let live = Live::new(connection, &self.shared.inbox, slot, id);
+        let live = Live::new(connection, &self.shared.inbox, slot);
         let random = self.shared.random(id);
         self.shared.connected(slot, live, random);
     }

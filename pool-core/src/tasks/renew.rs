@@ -128,7 +128,7 @@ impl<M: Manager> Renewal<M> {
         let now = shared.clock.exact();
         let took = now.since(self.begun);
         shared.tell(|| Event::Connected { id, took });
-        let live = Live::new(connection, &shared.inbox, slot, id);
+        let live = Live::new(connection, &shared.inbox, slot);
         let random = shared.random(id);
         shared.update_at(now, |state, now, effects| {
             state.renewed(slot, now, random, effects);
