@@ -118,6 +118,13 @@ impl<'a, M: Manager> CheckoutMany<'a, M> {
             limit,
             ..
         } = self;
+        let too_many = || {
+            let max_size = shared.status().max_size;
+            CheckoutError::TooMany { wanted, max_size }
+        };
+        if wanted > shared.status().max_size {
+            return Err(too_many());
+        }
         let begun = shared.clock.exact();
         let taken = async {
             let Some(_turn) = shared.within(limit, shared.many.acquire()).await else {
@@ -135,10 +142,7 @@ impl<'a, M: Manager> CheckoutMany<'a, M> {
                 Err(CheckoutError::Timeout(timeout))
             }
             Some(Err(error)) => Err(error),
-            None => Err(CheckoutError::TooMany {
-                wanted,
-                max_size: shared.status().max_size,
-            }),
+            None => Err(too_many()),
         }
     }
 }

@@ -214,6 +214,21 @@ async fn many_are_all_or_none() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn more_than_there_may_be_are_refused_before_anything_is_done_for_them() {
+    let pool = builder().max_size(3).max_waiters(0).build().unwrap();
+    for wanted in [4, 1_000, usize::MAX] {
+        let limits = [Duration::ZERO, SECOND];
+        for many in limits.map(|limit| pool.checkout_many(wanted).timeout(limit)) {
+            let error = many.await.unwrap_err();
+            assert!(matches!(error, CheckoutError::TooMany { max_size: 3, .. }));
+        }
+    }
+    settle().await;
+    assert_eq!(pool.manager().peer().dialled(), 0);
+    assert_eq!((pool.metrics().waited, pool.metrics().refused), (0, 0));
+}
+
+#[tokio::test(start_paused = true)]
 async fn who_waits_for_his_turn_to_take_many_waits_no_longer_than_his_limit() {
     let pool = builder().max_size(2).build().unwrap();
     let _held = pool.checkout().await.unwrap();
