@@ -712,6 +712,59 @@ async fn nothing_is_closed_or_dialled_for_a_caller_who_was_served_by_his_own_key
     drop(two);
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_caller_of_another_key_whose_time_is_over_absorbs_nothing_though_nobody_polls_him() {
+    let world = world();
+    let pool = world.builder().max_total(1).build().unwrap();
+    let held = pool.checkout(&1).await.unwrap();
+    let mut late = Box::pin(pool.checkout(&2).timeout(SECOND));
+    assert!(poll(&mut late).is_pending());
+    let third = begun(&pool, 3);
+    tokio::time::sleep(2 * SECOND).await;
+    assert_eq!(pool.status().waiting, 1);
+    drop(held);
+    third.await.unwrap();
+    assert_eq!((world.dialled(2), world.dialled(3)), (0, 1));
+    assert!(matches!(late.await, Err(CheckoutError::Timeout(_))));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_renewal_keeps_its_room_from_other_keys_until_it_fails_or_is_left() {
+    for gate in [Gate::Slow, Gate::Error, Gate::Never] {
+        let world = world();
+        let pool = world.builder().max_total(1).build().unwrap();
+        let guard = pool.checkout_owned(&1).await.unwrap();
+        let other = begun(&pool, 2);
+        world.host(1).connects([gate]);
+        let renewal = OwnedPooled::renew(guard);
+        if gate != Gate::Error {
+            settle().await;
+            assert_eq!((pool.status().connecting, world.dialled(2)), (1, 0));
+        }
+        match gate {
+            Gate::Slow => drop(renewal),
+            _ => assert!(matches!(renewal.await, Err(CheckoutError::Connect(_)))),
+        }
+        other.await.unwrap();
+        assert_eq!((world.open(1), world.most_open()), (0, 1));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_key_that_is_removed_renews_nothing_and_leaves_its_room_to_others() {
+    let world = world();
+    let pool = world.builder().max_total(1).build().unwrap();
+    let guard = pool.checkout_owned(&1).await.unwrap();
+    let other = begun(&pool, 2);
+    world.host(1).connects([Gate::Never]);
+    let renewal = OwnedPooled::renew(guard);
+    settle().await;
+    assert!(pool.remove(&1));
+    assert!(matches!(renewal.await, Err(CheckoutError::Closed)));
+    other.await.unwrap();
+    assert_eq!((pool.keys(), world.most_open()), (vec![2], 1));
+}
+
 // --- what is left behind
 
 #[tokio::test(start_paused = true)]

@@ -123,6 +123,44 @@ async fn whoever_was_granted_a_connection_in_time_has_it_however_late_he_looks()
     waiting.await.unwrap();
 }
 
+#[tokio::test(start_paused = true)]
+async fn whoever_waited_too_long_keeps_nobody_from_waiting_though_nobody_polls_him() {
+    let pool = builder().max_size(1).max_waiters(1).build().unwrap();
+    let held = pool.checkout().await.unwrap();
+    let mut late = Box::pin(pool.checkout().timeout(SECOND));
+    assert!(poll(&mut late).is_pending());
+    let refused = pool.checkout().await;
+    assert!(matches!(refused, Err(CheckoutError::TooManyWaiters(_))));
+    tokio::time::sleep(2 * SECOND).await;
+    let mut next = Box::pin(pool.checkout());
+    assert!(poll(&mut next).is_pending());
+    assert_eq!(pool.status().waiting, 1);
+    drop(held);
+    assert!(next.await.is_ok());
+    assert!(matches!(late.await, Err(CheckoutError::Timeout(_))));
+    let metrics = pool.metrics();
+    assert_eq!(
+        (metrics.refused, metrics.timed_out, metrics.cancelled),
+        (1, 1, 0)
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_limit_ends_in_a_pause_too_and_the_others_are_served_after_it() {
+    let pool = builder().max_size(1).build().unwrap();
+    fill(&pool, 1).await;
+    pool.pause();
+    let mut patient = Box::pin(pool.checkout());
+    assert!(poll(&mut patient).is_pending());
+    let start = Instant::now();
+    let late = pool.checkout().timeout(SECOND).await;
+    assert!(matches!(late, Err(CheckoutError::Timeout(_))));
+    assert!(start.elapsed() - SECOND <= 2 * MILLISECOND);
+    assert_eq!((pool.status().waiting, pool.status().idle), (1, 1));
+    pool.resume();
+    assert!(patient.await.is_ok());
+}
+
 /// Its probe blocks the thread that asks while it is told to.
 #[derive(Debug, Default)]
 struct Blocking {
