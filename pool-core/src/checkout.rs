@@ -479,14 +479,13 @@ impl<M: Manager, H: Borrow<Arc<Shared<M>>>> Waiter<M, H> {
             let waker = cx.waker().clone();
             let mut state = shared.lock();
             collected = state.collect(place, cx.waker());
-            let former = if collected.is_err() {
-                state.renew(place, waker)
-            } else {
-                None
+            let unused = match collected {
+                Err(_) => state.renew(place, waker),
+                Ok(_) => Some(waker),
             };
-            // Outside the lock: a waker is the user's.
             drop(state);
-            drop(former);
+            // A waker is the user's: it is dropped outside the lock, and may panic, but then nothing granted may be lost.
+            let _ = caught(|| drop(unused));
         }
         self.queued = collected.is_err();
         collected.ok()
