@@ -1,5 +1,7 @@
 //! Time passes: what has been idle for too long, has grown too old, or is to be checked.
 
+use std::time::Duration;
+
 use super::slots::{Phase, Slot, SlotId};
 use super::time::Time;
 use super::{Effects, Lent, Limits, State};
@@ -7,6 +9,9 @@ use crate::reason::CloseReason;
 
 /// Most connections one transition gives up, so that the lock is never held for long.
 pub(super) const BATCH: usize = 128;
+
+/// By how much the clock of those who come home may be behind that of the maintenance task: a tick.
+const LAG: Duration = Duration::from_millis(10);
 
 /// How many places in the window of its jitter a lifetime may choose from.
 const CANDIDATES: u64 = 8;
@@ -89,7 +94,7 @@ impl<T, E: Clone> State<T, E> {
     /// then: one that goes out and comes home all the time would nudge the maintenance task each time.
     fn next_idle_due(&self, now: Time) -> Time {
         let oldest = self.idle.oldest();
-        let since = oldest.map_or(now, |oldest| self.slots.get(oldest).idle_since);
+        let since = oldest.map_or(now.before(LAG), |oldest| self.slots.get(oldest).idle_since);
         let due = since.after_nanos(self.limits.idle_timeout);
         match self.in_use > 0 && due > now {
             true => due,
@@ -132,7 +137,7 @@ impl<T, E: Clone> State<T, E> {
     pub(super) fn heed(
         &mut self,
         id: SlotId,
-        idle_limit: Option<std::time::Duration>,
+        idle_limit: Option<Duration>,
         now: Time,
         effects: &mut Effects<T, E>,
     ) {

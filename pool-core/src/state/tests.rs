@@ -1345,8 +1345,9 @@ fn a_connection_that_goes_out_and_comes_home_all_the_time_nudges_nobody() {
         world.fill(min_idle + 1);
         for _ in 0..1_000 {
             let lent = world.state.check_out(world.now).expect("it is idle");
-            // The maintenance task looks when nothing is idle that it could reap.
-            world.step(|state, now, effects| state.expire(now, effects));
+            // The maintenance task looks when nothing is idle that it could reap, at a clock that is ahead by a tick.
+            let ahead = world.now.after(Duration::from_millis(10));
+            world.step(|state, _, effects| state.expire(ahead, effects));
             world.advance(1);
             let is_home = world
                 .state

@@ -31,6 +31,11 @@ impl Time {
         Self(self.0.saturating_add(nanos))
     }
 
+    /// Not before the first.
+    pub(crate) fn before(self, wait: Duration) -> Self {
+        Self(self.0.saturating_sub(nanos(wait))).max(Self::FIRST)
+    }
+
     /// Zero if `earlier` is not: two readings of a coarse and an exact clock may come out of order.
     #[inline]
     pub(crate) fn since(self, earlier: Self) -> Duration {
