@@ -1,17 +1,25 @@
 //! Two wakers behind one: tokio remembers a single waker for whoever polls a socket for reading, yet a connection
 //! that a driver owns has two such parties, the driver and the pool's watcher.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::task::{Wake, Waker};
 
 /// Given to tokio in place of the two; when rung it wakes both, once.
 #[derive(Debug, Default)]
 pub(crate) struct Bell {
-    owner: Slot,
-    watcher: Slot,
+    owner: Party,
+    watcher: Party,
 }
 
 impl Bell {
+    /// The one to give to tokio. It knows a waker again by its table of functions, of which the compiler may make two: one
+    /// for this waker, and one for all its clones. So a clone is what everybody has.
+    pub(crate) fn waker(self: &Arc<Self>) -> Waker {
+        #[expect(clippy::redundant_clone, reason = "see above")]
+        Waker::from(Arc::clone(self)).clone()
+    }
+
     /// Wakes `waker` with the next ring. Each party has one place; its latest waker counts.
     pub(crate) fn set_owner(&self, waker: &Waker) {
         self.owner.set(waker);
@@ -42,31 +50,68 @@ impl Wake for Bell {
     }
 }
 
+/// Both parties wait anew for each answer of the peer, and hardly ever with another waker than at first: that one is kept,
+/// and only that it waits is noted. A lock is for the others.
 #[derive(Debug, Default)]
-struct Slot(Mutex<Option<Waker>>);
+struct Party {
+    waits: AtomicU8,
+    first: OnceLock<Waker>,
+    other: Mutex<Option<Waker>>,
+}
 
-impl Slot {
+const NOBODY: u8 = 0;
+const FIRST: u8 = 1;
+const OTHER: u8 = 2;
+
+impl Party {
+    #[inline]
     fn set(&self, waker: &Waker) {
-        let mut slot = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        match &mut *slot {
-            Some(old) => old.clone_from(waker),
-            empty => *empty = Some(waker.clone()),
+        let first = self.first.get_or_init(|| waker.clone());
+        if !first.will_wake(waker) {
+            self.set_other(Some(waker.clone()));
+            self.note(OTHER);
+        } else if self.waits.load(Ordering::Relaxed) != FIRST && self.note(FIRST) == OTHER {
+            self.set_other(None);
         }
     }
 
+    #[inline]
     fn wake(&self) {
-        let waker = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
-        // Woken after the lock is released: a waker may run the task at once, and the task may come back here.
-        if let Some(waker) = waker {
-            waker.wake();
+        match self.note(NOBODY) {
+            FIRST => {
+                let first = self.first.get().expect("set before it is noted");
+                first.wake_by_ref();
+            }
+            OTHER => {
+                // Woken after the lock is released: a waker may run the task at once, and the task may come back here.
+                if let Some(waker) = self.set_other(None) {
+                    waker.wake();
+                }
+            }
+            _ => {}
         }
+    }
+
+    /// An exchange both ways. So of a ring, and a waker that is set at the same moment, either the ring finds the waker, or
+    /// whoever has set it sees from here on all that was done before the ring.
+    #[inline]
+    fn note(&self, waits: u8) -> u8 {
+        self.waits.swap(waits, Ordering::AcqRel)
+    }
+
+    fn set_other(&self, waker: Option<Waker>) -> Option<Waker> {
+        let mut other = self.other.lock().unwrap_or_else(PoisonError::into_inner);
+        std::mem::replace(&mut other, waker)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::sync::Barrier;
+    use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+    const TURNS: usize = 1000;
 
     #[derive(Default)]
     struct Count(AtomicUsize);
@@ -108,5 +153,56 @@ mod tests {
         bell.wake_owner();
         assert_eq!(first.0.load(Ordering::Relaxed), 0);
         assert_eq!(second.0.load(Ordering::Relaxed), 1);
+
+        bell.set_owner(&second_waker);
+        bell.set_owner(&first_waker);
+        bell.wake_owner();
+        assert_eq!(first.0.load(Ordering::Relaxed), 1);
+        assert_eq!(second.0.load(Ordering::Relaxed), 1);
+    }
+
+    #[test]
+    fn a_waker_is_dropped_when_another_takes_its_place() {
+        let (_, first_waker) = counter();
+        let (second, second_waker) = counter();
+        let bell = Bell::default();
+        bell.set_owner(&first_waker);
+        bell.set_owner(&second_waker);
+        drop(second_waker);
+        assert_eq!(Arc::strong_count(&second), 2);
+        bell.set_owner(&first_waker);
+        assert_eq!(Arc::strong_count(&second), 1);
+    }
+
+    /// As the owner drops its stream and the watcher looks whether it is there.
+    #[test]
+    fn whoever_waits_while_the_bell_is_rung_is_woken_or_sees_what_was_done_before() {
+        let (woken, waker) = counter();
+        let (_, other_waker) = counter();
+        let bell = Bell::default();
+        let (is_gone, turn) = (AtomicBool::new(false), Barrier::new(2));
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                for _ in 0..TURNS {
+                    turn.wait();
+                    is_gone.store(true, Ordering::Relaxed);
+                    bell.wake_watcher();
+                    turn.wait();
+                }
+            });
+            for round in 0..TURNS {
+                // In every other round it is not the first waker that waits.
+                if round % 2 == 1 {
+                    bell.set_watcher(&other_waker);
+                }
+                turn.wait();
+                bell.set_watcher(&waker);
+                let has_seen = is_gone.load(Ordering::Relaxed);
+                turn.wait();
+                let was_woken = woken.0.swap(0, Ordering::Relaxed) > 0;
+                assert!(has_seen || was_woken, "in round {round}");
+                is_gone.store(false, Ordering::Relaxed);
+            }
+        });
     }
 }

@@ -96,11 +96,11 @@ pub struct SocketProbe<S: Socket = TcpStream> {
 }
 
 impl<S: Socket> SocketProbe<S> {
-    pub(crate) fn new(shared: &Arc<Shared<S>>, bell: &Arc<Bell>) -> Self {
+    pub(crate) fn new(shared: &Arc<Shared<S>>, bell: &Arc<Bell>, bell_waker: &Waker) -> Self {
         Self {
             shared: Arc::downgrade(shared),
             bell: bell.clone(),
-            bell_waker: Waker::from(bell.clone()),
+            bell_waker: bell_waker.clone(),
             rechecking: false,
         }
     }

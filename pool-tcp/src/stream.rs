@@ -119,7 +119,7 @@ impl<S: Socket> PoolStream<S> {
     /// ```
     pub fn probe(&mut self) -> SocketProbe<S> {
         let watched = self.watched.get_or_insert_with(Watched::new);
-        SocketProbe::new(&self.shared, &watched.bell)
+        SocketProbe::new(&self.shared, &watched.bell, &watched.waker)
     }
 
     /// Asks the kernel how the connection is, see [`SocketProbe::liveness`].
@@ -496,10 +496,11 @@ impl<S: Socket> Shared<S> {
     }
 
     fn poll_read_unread(&self, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        // Taken before the read: a watcher that finds more bytes after it sets the mark again.
-        if !self.unread.swap(false, Ordering::AcqRel) {
+        if !self.unread.load(Ordering::Acquire) {
             return Poll::Pending;
         }
+        // Before the read: a watcher that finds more bytes after it sets the mark again.
+        self.unread.swap(false, Ordering::AcqRel);
         match self.try_read_now(buffer.initialize_unfilled()) {
             Ok(bytes) => {
                 self.unread.store(true, Ordering::Release);
@@ -531,7 +532,7 @@ struct Watched {
 impl Watched {
     fn new() -> Self {
         let bell = Arc::new(Bell::default());
-        let waker = Waker::from(bell.clone());
+        let waker = bell.waker();
         Self { bell, waker }
     }
 
