@@ -57,9 +57,12 @@ impl Alarm {
 
 /// When so much time has passed; never, if that is too far away to ever come.
 pub(crate) fn after(limit: Duration) -> Option<Instant> {
-    #[expect(clippy::disallowed_methods, reason = "tokio's, which tests can pause")]
-    let now = Instant::now();
-    now.checked_add(limit)
+    now().checked_add(limit)
+}
+
+#[expect(clippy::disallowed_methods, reason = "tokio's, which tests can pause")]
+pub(crate) fn now() -> Instant {
+    Instant::now()
 }
 
 #[cfg(test)]

@@ -2,8 +2,8 @@
 
 use std::fmt;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use http::{Method, Version};
@@ -15,6 +15,7 @@ use tokio::time::{Instant, sleep};
 use crate::alarm::Alarm;
 use crate::replay::Loss;
 use crate::request_body::RequestBody;
+use crate::settings::Settings;
 
 /// How long, and how often, hyper is left alone with what came in unasked.
 const WAIT: Duration = Duration::from_millis(1);
@@ -40,6 +41,9 @@ pub struct HttpConnection {
     pub(crate) driver: Driver,
     pub(crate) capacity: Capacity,
     pub(crate) peer: Option<SocketAddr>,
+    pub(crate) settings: Arc<Settings>,
+    /// What the pool knows of it, once that was asked.
+    pub(crate) known: OnceLock<Known>,
     /// The last exchange is over, and hyper is ready for the next.
     pub(crate) is_clean: bool,
     /// The server has said that it takes no further request on it.
@@ -54,6 +58,13 @@ pub struct HttpConnection {
     pub(crate) alarm: Alarm,
 }
 
+/// What does not change as long as there is the connection.
+#[derive(Clone, Copy)]
+pub(crate) struct Known {
+    pub(crate) id: u64,
+    pub(crate) born: Instant,
+}
+
 pub(crate) enum Sender {
     Http1(http1::SendRequest<RequestBody>),
     /// With whether its connection has stopped to take requests.
@@ -66,12 +77,15 @@ impl HttpConnection {
         driver: Driver,
         capacity: Capacity,
         peer: Option<SocketAddr>,
+        settings: Arc<Settings>,
     ) -> Self {
         Self {
             sender,
             driver,
             capacity,
             peer,
+            settings,
+            known: OnceLock::new(),
             is_clean: true,
             is_last: false,
             requests: AtomicU64::new(0),

@@ -3,6 +3,7 @@
 use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::pin::pin;
+use std::sync::Arc;
 
 use http::header::{HOST, PROXY_AUTHORIZATION};
 use http::{Method, Request, StatusCode, Uri};
@@ -39,7 +40,7 @@ struct Line {
 pub(crate) async fn connect(
     origin: &Origin,
     http2: Http2,
-    settings: &Settings,
+    settings: &Arc<Settings>,
 ) -> Result<HttpConnection, HttpConnectError> {
     let line = dial(origin, http2, settings).await?;
     let is_http2 = match http2 {
@@ -49,7 +50,7 @@ pub(crate) async fn connect(
     };
     match is_http2 {
         true => speak_http2(origin, line, settings).await,
-        false => speak_http1(origin, line).await,
+        false => speak_http1(origin, line, settings).await,
     }
 }
 
@@ -242,7 +243,11 @@ fn check_scheme(proxy: &Proxy) -> Result<(), HttpConnectError> {
     }
 }
 
-async fn speak_http1(origin: &Origin, line: Line) -> Result<HttpConnection, HttpConnectError> {
+async fn speak_http1(
+    origin: &Origin,
+    line: Line,
+    settings: &Arc<Settings>,
+) -> Result<HttpConnection, HttpConnectError> {
     let (sender, driver) = http1::handshake(line.stream)
         .await
         .map_err(|source| refused(origin, source))?;
@@ -262,6 +267,7 @@ async fn speak_http1(origin: &Origin, line: Line) -> Result<HttpConnection, Http
         driver,
         capacity,
         line.peer,
+        Arc::clone(settings),
     ))
 }
 
@@ -270,7 +276,7 @@ async fn speak_http1(origin: &Origin, line: Line) -> Result<HttpConnection, Http
 async fn speak_http2(
     origin: &Origin,
     line: Line,
-    settings: &Settings,
+    settings: &Arc<Settings>,
 ) -> Result<HttpConnection, HttpConnectError> {
     let terms = http2::Terms {
         max_streams: settings.max_streams,
@@ -287,6 +293,7 @@ async fn speak_http2(
         driver,
         shaken.capacity,
         line.peer,
+        Arc::clone(settings),
     ))
 }
 

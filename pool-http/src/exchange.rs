@@ -13,7 +13,7 @@ use pool_core::{KeyedPool, Leased, OwnedPooled};
 use tokio::runtime::Handle;
 use tokio::time::Instant;
 
-use crate::alarm::{Alarm, after};
+use crate::alarm::{Alarm, after, now};
 use crate::connection::{HttpConnection, Sender};
 use crate::error::{ErrorKind, Fate, RequestError};
 use crate::keep_alive::KeepAlive;
@@ -69,33 +69,35 @@ impl Shared {
         mut draft: Request<RequestBody>,
     ) -> impl Future<Output = Result<Response<ResponseBody>, RequestError>> + Send {
         async move {
-            let uri = without_user(std::mem::take(draft.uri_mut()));
+            let mut uri = without_user(std::mem::take(draft.uri_mut()));
             let route = self.routes.of(&uri, &self.settings)?;
             let limit = self.settings.request_timeout;
             let deadline = limit.and_then(after);
             let mut fate = Fate::NotSent;
             let response = {
-                let attempts = pin!(self.attempts(&uri, &route, &mut draft, deadline, &mut fate));
-                match limit.zip(deadline) {
-                    None => attempts.await,
-                    Some((limit, deadline)) => {
+                let attempts = self.attempts(&mut uri, &route, &mut draft, deadline, &mut fate);
+                let attempts = pin!(attempts);
+                match deadline {
+                    None => Some(attempts.await),
+                    Some(deadline) => {
                         let mut alarm = Alarm::default();
-                        let response = alarm.before(Some(deadline), &self.runtime, attempts).await;
-                        response.unwrap_or_else(|| {
-                            let target = target_of(&uri);
-                            Err(RequestError::timed_out(NO_RESPONSE, limit, target))
-                        })
+                        alarm.before(Some(deadline), &self.runtime, attempts).await
                     }
                 }
             };
+            let response = response.unwrap_or_else(|| {
+                let limit = limit.expect("there is no deadline without it");
+                Err(RequestError::timed_out(NO_RESPONSE, limit, target_of(&uri)))
+            });
             response.map_err(|error| error.with_fate(fate))
         }
     }
 
-    /// Sends the draft, whose URI is apart from it, until it is answered. Keeps in `fate` what has become of it so far.
+    /// Sends the draft, whose URI is apart from it, until it is answered; the URI goes with the response then. Keeps in
+    /// `fate` what has become of it so far.
     async fn attempts(
         &self,
-        uri: &Uri,
+        uri: &mut Uri,
         route: &Route,
         draft: &mut Request<RequestBody>,
         deadline: Option<Instant>,
@@ -115,7 +117,7 @@ impl Shared {
                 }
                 must_be_fresh = false;
             }
-            let requests = lease.connection().requests.fetch_add(1, Ordering::Relaxed);
+            let requests = lease.count();
             let is_http2 = matches!(lease, Lease::Shared(_));
             let may_run_twice = replays == 0 && may_run_twice(draft, &self.settings);
             // Kept only where it can be of use: a copy of the headers costs as much as a short request.
@@ -131,7 +133,8 @@ impl Shared {
 
             let before = std::mem::replace(fate, Fate::Unknown);
             let mut alarm = lease.take_alarm();
-            let error = match self.send(&mut lease, letter, &mut alarm).await {
+            let sent = now();
+            let error = match self.send(&mut lease, letter, sent, &mut alarm).await {
                 Ok(Ok(response)) => {
                     let is_stale = requests > 0 && may_run_twice && is_goodbye(&response);
                     if is_stale && is_kept && !is_http2 {
@@ -140,8 +143,9 @@ impl Shared {
                         must_be_fresh = true;
                         continue;
                     }
-                    let served = lease.served(requests, replays + refusals);
+                    let served = lease.served(sent, requests, replays + refusals);
                     let deadline = deadline.filter(|_| !is_upgrade(&method, response.status()));
+                    let uri = std::mem::take(uri);
                     let mut response = self.receive(response, lease, alarm, &method, uri, deadline);
                     response.extensions_mut().insert(served);
                     return Ok(response);
@@ -226,7 +230,7 @@ impl Shared {
                 }
                 continue;
             }
-            let guard = self.pool.checkout_owned(origin).await.map_err(failed)?;
+            let guard = self.pool.checkout(origin).await.map_err(failed)?;
             match guard.sender {
                 Sender::Http1(_) if guard.is_quiet().await => return Ok(Lease::Own(guard)),
                 Sender::Http1(_) => OwnedPooled::discard(guard),
@@ -272,20 +276,21 @@ impl Shared {
         &self,
         lease: &mut Lease,
         letter: Letter<'_>,
+        sent: Instant,
         alarm: &mut Alarm,
     ) -> Result<Result<Response<Incoming>, TrySendError<Request<RequestBody>>>, Duration> {
         let limit = self.settings.head_timeout;
-        let end = limit.and_then(after);
+        let end = limit.and_then(|limit| sent.checked_add(limit));
         let answer = match lease {
             Lease::Own(guard) => {
                 guard.is_clean = false;
-                let sent = pin!(http1(guard).try_send_request(letter.for_http1()));
-                alarm.before(end, &self.runtime, sent).await
+                let answer = pin!(http1(guard).try_send_request(letter.for_http1()));
+                alarm.before(end, &self.runtime, answer).await
             }
             Lease::Shared(leased) => {
                 let sender = leased.0.as_mut().expect("it was looked at");
-                let sent = pin!(sender.try_send_request(letter.for_http2()));
-                alarm.before(end, &self.runtime, sent).await
+                let answer = pin!(sender.try_send_request(letter.for_http2()));
+                alarm.before(end, &self.runtime, answer).await
             }
         };
         answer.ok_or_else(|| limit.expect("there is no end without it"))
@@ -297,20 +302,19 @@ impl Shared {
         mut lease: Lease,
         alarm: Alarm,
         method: &Method,
-        uri: &Uri,
+        uri: Uri,
         deadline: Option<Instant>,
     ) -> Response<ResponseBody> {
         if let Lease::Own(guard) = &mut lease {
             heed(guard, response.headers(), self.settings.margin);
         }
-        let (settings, uri) = (Arc::clone(&self.settings), uri.clone());
         if is_upgrade(method, response.status())
             && let Lease::Own(_) = lease
         {
             lease.release();
-            return response.map(|incoming| ResponseBody::without(incoming, settings, uri));
+            return response.map(|incoming| ResponseBody::without(incoming, uri));
         }
-        response.map(|incoming| ResponseBody::new(incoming, lease, settings, uri, deadline, alarm))
+        response.map(|incoming| ResponseBody::new(incoming, lease, uri, deadline, alarm))
     }
 }
 

@@ -1,14 +1,15 @@
 //! A connection in use by one request, and its way home.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use hyper::client::conn::http1;
-use pool_core::{Leased, OwnedPooled};
+use pool_core::{ConnectionInfo, Leased, OwnedPooled};
 use tokio::runtime::Handle;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
-use crate::alarm::Alarm;
-use crate::connection::{HttpConnection, Sender};
+use crate::alarm::{Alarm, now};
+use crate::connection::{HttpConnection, Known, Sender};
 use crate::manager::HttpManager;
 use crate::request_body::RequestBody;
 use crate::served::Served;
@@ -40,21 +41,44 @@ impl Lease {
         self.connection().driver.runtime()
     }
 
-    /// What is told of it. Takes the pool's lock for a moment.
-    pub(crate) fn served(&self, requests: u64, replays: u32) -> Served {
-        let info = match self {
-            Self::Own(guard) => OwnedPooled::info(guard),
-            Self::Shared(leased) => Leased::info(leased),
-        };
+    /// One more request is sent on it; answers how many were before.
+    pub(crate) fn count(&mut self) -> u64 {
+        match self {
+            Self::Own(guard) => {
+                let requests = guard.requests.get_mut();
+                *requests += 1;
+                *requests - 1
+            }
+            Self::Shared(leased) => {
+                let requests = &Leased::connection(leased).requests;
+                requests.fetch_add(1, Ordering::Relaxed)
+            }
+        }
+    }
+
+    /// What is told of it with the response to a request that was sent then. Takes the pool's lock for a moment, the first
+    /// time.
+    pub(crate) fn served(&self, sent: Instant, requests: u64, replays: u32) -> Served {
         let connection = self.connection();
+        let Known { id, born } = *connection.known.get_or_init(|| self.known());
         Served {
-            id: info.id,
+            id,
             requests,
-            age: info.age,
+            age: sent.saturating_duration_since(born),
             version: connection.version(),
             peer: connection.peer(),
             replays,
         }
+    }
+
+    fn known(&self) -> Known {
+        let ConnectionInfo { id, age, .. } = match self {
+            Self::Own(guard) => OwnedPooled::info(guard),
+            Self::Shared(leased) => Leased::info(leased),
+        };
+        let now = now();
+        let born = now.checked_sub(age).unwrap_or(now);
+        Known { id, born }
     }
 
     /// No other request gets this connection.

@@ -1,12 +1,17 @@
 //! Where a connection leads, and whatever else makes it another connection: the key of the pools.
 
 use std::fmt;
+use std::hash::{BuildHasher, Hash, Hasher, RandomState};
+use std::sync::LazyLock;
 
 use http::Uri;
 use http::uri::{Authority, Scheme};
 
 use crate::error::RequestError;
 use crate::proxy::Via;
+
+/// With keys nobody knows, so that nobody can choose hosts that all hash alike.
+static HASHER: LazyLock<RandomState> = LazyLock::new(RandomState::new);
 
 /// Where a connection leads: requests to the same origin by the same way share a pool.
 ///
@@ -20,8 +25,10 @@ use crate::proxy::Via;
 /// assert_eq!(origin, Origin::of(&"https://example.org:443/c".parse()?)?);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-#[derive(Clone, PartialEq, Eq, Hash)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Origin {
+    /// Of all the rest.
+    hash: u64,
     pub(crate) is_tls: bool,
     /// In lower case; an IPv6 address with its brackets.
     pub(crate) host: String,
@@ -60,19 +67,22 @@ impl Origin {
         }
         if let Via::Forward(proxy) = &via {
             // Whatever lies behind it, the connection leads to the proxy.
-            return Ok(Self {
-                is_tls: proxy.is_tls,
-                host: proxy.host.clone(),
-                port: proxy.port,
-                via,
-            });
+            let (is_tls, host, port) = (proxy.is_tls, proxy.host.clone(), proxy.port);
+            return Ok(Self::new(is_tls, host, port, via));
         }
-        Ok(Self {
+        let host = host.to_ascii_lowercase();
+        let port = uri.port_u16().unwrap_or(default_port(is_tls));
+        Ok(Self::new(is_tls, host, port, via))
+    }
+
+    fn new(is_tls: bool, host: String, port: u16, via: Via) -> Self {
+        Self {
+            hash: HASHER.hash_one((is_tls, &host, port, &via)),
             is_tls,
-            host: host.to_ascii_lowercase(),
-            port: uri.port_u16().unwrap_or(default_port(is_tls)),
+            host,
+            port,
             via,
-        })
+        }
     }
 
     /// `host:port`, as it is dialled.
@@ -117,6 +127,13 @@ pub(crate) fn authority_of(uri: &Uri) -> String {
     match uri.port_u16() {
         Some(port) if port != default_port(is_tls) => format!("{host}:{port}"),
         _ => host.to_owned(),
+    }
+}
+
+/// All of it was hashed when it was made, once for all the requests that go there.
+impl Hash for Origin {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u64(self.hash);
     }
 }
 

@@ -2,7 +2,6 @@
 
 use std::fmt;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -13,11 +12,10 @@ use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use tokio::time::{Instant, timeout};
 
-use crate::alarm::{Alarm, after};
+use crate::alarm::{Alarm, after, now};
 use crate::error::{ErrorKind, RequestError};
 use crate::lease::Lease;
 use crate::origin::target_of;
-use crate::settings::Settings;
 
 /// The body of a response. It has the connection until it is read to its end.
 ///
@@ -45,7 +43,6 @@ pub struct ResponseBody {
     incoming: Option<Incoming>,
     /// Gone when the body is over.
     lease: Option<Lease>,
-    settings: Arc<Settings>,
     /// What was asked for.
     uri: Uri,
     /// The end of the whole request.
@@ -59,7 +56,6 @@ impl ResponseBody {
     pub(crate) fn new(
         incoming: Incoming,
         lease: Lease,
-        settings: Arc<Settings>,
         uri: Uri,
         deadline: Option<Instant>,
         alarm: Alarm,
@@ -67,7 +63,6 @@ impl ResponseBody {
         let mut body = Self {
             incoming: Some(incoming),
             lease: Some(lease),
-            settings,
             uri,
             deadline,
             until: None,
@@ -80,11 +75,10 @@ impl ResponseBody {
     }
 
     /// Of a connection that is not of the pool any more.
-    pub(crate) fn without(incoming: Incoming, settings: Arc<Settings>, uri: Uri) -> Self {
+    pub(crate) fn without(incoming: Incoming, uri: Uri) -> Self {
         Self {
             incoming: Some(incoming),
             lease: None,
-            settings,
             uri,
             deadline: None,
             until: None,
@@ -113,7 +107,8 @@ impl ResponseBody {
         let Some(lease) = &self.lease else {
             return Poll::Pending;
         };
-        let limit = self.settings.body_timeout;
+        let settings = &lease.connection().settings;
+        let limit = settings.body_timeout;
         if self.until.is_none() {
             let idle = limit.and_then(after);
             self.until = idle.into_iter().chain(self.deadline).min();
@@ -124,7 +119,7 @@ impl ResponseBody {
         ready!(self.alarm.poll_at(until, lease.runtime(), cx));
         let is_all = self.deadline.is_some_and(|deadline| until >= deadline);
         let limit = match is_all {
-            true => self.settings.request_timeout,
+            true => settings.request_timeout,
             false => limit,
         };
         Poll::Ready(self.timed_out(limit.expect("there is no deadline without it")))
@@ -137,10 +132,9 @@ impl ResponseBody {
 
     /// The limit of the whole request, if it is over. A body that is always there never has to wait for its next frame.
     fn overrun(&self) -> Option<Duration> {
-        let deadline = self.deadline?;
-        #[expect(clippy::disallowed_methods, reason = "tokio's, which tests can pause")]
-        let now = Instant::now();
-        self.settings.request_timeout.filter(|_| now >= deadline)
+        let (deadline, lease) = (self.deadline?, self.lease.as_ref()?);
+        let limit = lease.connection().settings.request_timeout;
+        limit.filter(|_| now() >= deadline)
     }
 }
 
@@ -206,7 +200,8 @@ impl Drop for ResponseBody {
         let (Some(lease), Some(mut incoming)) = (self.lease.take(), self.incoming.take()) else {
             return;
         };
-        let (most, time) = (self.settings.drain_bytes, self.settings.drain_time);
+        let settings = &lease.connection().settings;
+        let (most, time) = (settings.drain_bytes, settings.drain_time);
         let is_short = incoming.size_hint().lower() <= most && !time.is_zero();
         if matches!(lease, Lease::Shared(_)) || lease.connection().is_last || !is_short {
             return;

@@ -26,7 +26,7 @@ pub struct Served {
     pub id: u64,
     /// Requests that were sent on it before this one.
     pub requests: u64,
-    /// How long it has been there.
+    /// How long it had been there when this request was sent.
     pub age: Duration,
     /// The version of HTTP.
     pub version: Version,
