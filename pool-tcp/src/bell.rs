@@ -55,8 +55,31 @@ impl Wake for Bell {
 #[derive(Debug, Default)]
 struct Party {
     waits: AtomicU8,
-    first: OnceLock<Waker>,
+    first: OnceLock<First>,
     other: Mutex<Option<Waker>>,
+}
+
+#[derive(Debug)]
+struct First {
+    waker: Waker,
+    /// What the one it was cloned from was made of, by which that is known again: a clone may have another table.
+    data: usize,
+    table: usize,
+}
+
+impl First {
+    fn new(waker: &Waker) -> Self {
+        Self {
+            waker: waker.clone(),
+            data: waker.data().addr(),
+            table: std::ptr::from_ref(waker.vtable()).addr(),
+        }
+    }
+
+    #[inline]
+    fn is(&self, waker: &Waker) -> bool {
+        self.data == waker.data().addr() && self.table == std::ptr::from_ref(waker.vtable()).addr()
+    }
 }
 
 const NOBODY: u8 = 0;
@@ -66,8 +89,8 @@ const OTHER: u8 = 2;
 impl Party {
     #[inline]
     fn set(&self, waker: &Waker) {
-        let first = self.first.get_or_init(|| waker.clone());
-        if !first.will_wake(waker) {
+        let first = self.first.get_or_init(|| First::new(waker));
+        if !first.is(waker) {
             self.set_other(Some(waker.clone()));
             self.note(OTHER);
         } else if self.waits.load(Ordering::Relaxed) != FIRST && self.note(FIRST) == OTHER {
@@ -80,7 +103,7 @@ impl Party {
         match self.note(NOBODY) {
             FIRST => {
                 let first = self.first.get().expect("set before it is noted");
-                first.wake_by_ref();
+                first.waker.wake_by_ref();
             }
             OTHER => {
                 // Woken after the lock is released: a waker may run the task at once, and the task may come back here.

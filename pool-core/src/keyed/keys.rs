@@ -189,10 +189,10 @@ where
             let Some(id) = met else {
                 return Ok(None);
             };
-            if purpose == Purpose::Checkout {
-                places.note_use(id, self.limits.max_keys, &mut debts);
-            }
-            let entry = Arc::clone(&places.by_id[&id].entry);
+            let entry = match purpose {
+                Purpose::Checkout => places.note_use(id, self.limits.max_keys, &mut debts),
+                Purpose::Care => Arc::clone(&places.by_id[&id].entry),
+            };
             entry.visitors.fetch_add(1, Ordering::Relaxed);
             entry
         };
@@ -312,12 +312,18 @@ impl<K, M: Manager> Places<K, M> {
     }
 
     /// A key is used. If there are more than may be, the least recently used one gives way.
-    fn note_use(&mut self, id: KeyId, max_keys: Option<usize>, debts: &mut Vec<Debt<M>>) {
+    fn note_use(
+        &mut self,
+        id: KeyId,
+        max_keys: Option<usize>,
+        debts: &mut Vec<Debt<M>>,
+    ) -> Arc<Entry<K, M>> {
         self.uses += 1;
         let place = self.by_id.get_mut(&id).expect("it was found");
         place.last_use = self.uses;
+        let entry = Arc::clone(&place.entry);
         let Some(max_keys) = max_keys else {
-            return;
+            return entry;
         };
         if !place.kept {
             place.kept = true;
@@ -333,6 +339,7 @@ impl<K, M: Manager> Places<K, M> {
             self.kept -= 1;
             debts.push(oldest.entry.keep(false));
         }
+        entry
     }
 
     /// Hides a place until it is vacant; answers whether it was to be seen before.
