@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Poll;
 
-use futures_task::{ArcWake, waker_ref};
+use futures_task::{ArcWake, WakerRef, waker_ref};
 use tokio::sync::Notify;
 
 use crate::clock::Stopwatch;
@@ -60,7 +60,7 @@ impl<C> Live<C> {
     pub(crate) fn watch<M: Manager<Connection = C>>(&mut self, manager: &M) -> Poll<Dropped> {
         // Armed before the look: a move between the two must not go unnoticed.
         self.watch.armed.store(true, Ordering::Release);
-        let waker = waker_ref(&self.watch);
+        let waker = self.watch.waker();
         manager.poll_dropped(
             &mut self.connection,
             &mut std::task::Context::from_waker(&waker),
@@ -77,6 +77,14 @@ impl<C> Live<C> {
     /// and found the connection not yet idle had the lock before, so that this answer knows of it.
     pub(crate) fn has_stirred(&self) -> bool {
         !self.watch.armed.load(Ordering::Acquire)
+    }
+}
+
+impl Watch {
+    /// In one place: a waker is recognized by its table of functions, and each crate that asks would have its own.
+    #[inline(never)]
+    fn waker(self: &Arc<Self>) -> WakerRef<'_> {
+        waker_ref(self)
     }
 }
 
