@@ -60,6 +60,61 @@ impl<M: Manager> Pool<M> {
             .update(|state, now, effects| state.set_min_idle(min_idle, now, effects));
     }
 
+    /// Changes [`Config::max_idle`](crate::Config::max_idle): of what is idle and too many, the oldest are closed at once.
+    ///
+    /// A larger [`Config::min_idle`](crate::Config::min_idle) comes down with it, and does not rise again by itself.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use pool_core::doc::Numbers;
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let pool = pool_core::Pool::builder(Numbers::default()).build()?;
+    /// drop((pool.checkout().await?, pool.checkout().await?));
+    /// pool.set_max_idle(1);
+    /// assert_eq!(pool.status().idle, 1);
+    /// # Ok(()) }
+    /// ```
+    pub fn set_max_idle(&self, max_idle: impl Into<Option<usize>>) {
+        let max_idle = max_idle.into().unwrap_or(usize::MAX);
+        self.shared()
+            .update(|state, now, effects| state.set_max_idle(max_idle, now, effects));
+    }
+
+    /// Changes [`Config::max_lifetime`](crate::Config::max_lifetime), also for the connections there are, with the jitter each
+    /// of them has; those that are too old now are closed, or replaced as they come home.
+    ///
+    /// # Panics
+    ///
+    /// If the lifetime is zero: to use each connection once is what [`Config::max_uses`](crate::Config::max_uses) is for.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use pool_core::doc::Numbers;
+    /// # use std::time::Duration;
+    /// # #[tokio::main(flavor = "current_thread", start_paused = true)]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let pool = pool_core::Pool::builder(Numbers::default()).build()?;
+    /// let first = pool.checkout().await?;
+    /// pool.set_max_lifetime(Duration::from_secs(1));
+    /// tokio::time::sleep(Duration::from_secs(2)).await;
+    /// drop(first);
+    /// assert_eq!(*pool.checkout().await?, 2);
+    /// # Ok(()) }
+    /// ```
+    #[track_caller]
+    pub fn set_max_lifetime(&self, lifetime: impl Into<Option<Duration>>) {
+        let lifetime = lifetime.into();
+        assert!(
+            lifetime != Some(Duration::ZERO),
+            "max_lifetime is zero: set it to None to let connections grow old"
+        );
+        self.shared()
+            .update(|state, _, effects| state.set_max_lifetime(lifetime, effects));
+    }
+
     /// Changes [`Config::idle_timeout`](crate::Config::idle_timeout), also for what is idle already.
     ///
     /// # Panics

@@ -129,6 +129,57 @@ async fn min_idle_can_be_changed_but_not_beyond_max_idle() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn fewer_may_be_kept_idle_from_one_moment_to_the_next() {
+    let pool = builder().max_size(8).min_idle(5).build().unwrap();
+    fill(&pool, 8).await;
+    pool.set_max_idle(3);
+    settle().await;
+    assert_eq!((pool.status().idle, pool.status().size()), (3, 3));
+    assert_eq!(pool.metrics().closed_for(CloseReason::MaxIdle), 5);
+    fill(&pool, 8).await;
+    assert_eq!(pool.status().idle, 3);
+    pool.set_max_idle(None);
+    fill(&pool, 8).await;
+    assert_eq!(pool.status().idle, 8);
+}
+
+#[tokio::test(start_paused = true)]
+async fn another_lifetime_counts_from_the_birth_of_each_connection_there_is() {
+    let pool = builder().max_size(2).lifetime_jitter(0.0).build().unwrap();
+    let held = pool.checkout().await.unwrap();
+    drop(pool.checkout().await.unwrap());
+    tokio::time::sleep(60 * SECOND).await;
+    pool.set_max_lifetime(90 * SECOND);
+    tokio::time::sleep(29 * SECOND).await;
+    assert_eq!(pool.status().size(), 2);
+    // Before it is over it may become longer again.
+    pool.set_max_lifetime(100 * SECOND);
+    tokio::time::sleep(10 * SECOND).await;
+    assert_eq!(pool.status().size(), 2);
+    tokio::time::sleep(2 * SECOND).await;
+    assert_eq!(pool.status().idle, 0);
+    drop(held);
+    settle().await;
+    assert_eq!(pool.status().size(), 0);
+    assert_eq!(pool.metrics().closed_for(CloseReason::MaxLifetime), 2);
+
+    fill(&pool, 2).await;
+    pool.set_max_lifetime(None);
+    pool.set_idle_timeout(None);
+    tokio::time::sleep(100_000 * SECOND).await;
+    assert_eq!(pool.status().idle, 2);
+    pool.set_max_lifetime(SECOND);
+    settle().await;
+    assert_eq!(pool.status().size(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+#[should_panic(expected = "max_lifetime is zero")]
+async fn a_lifetime_of_zero_is_refused() {
+    builder().build().unwrap().set_max_lifetime(Duration::ZERO);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_connection_is_used_so_often_and_not_once_more() {
     let pool = builder().max_size(1).max_uses(3).build().unwrap();
     let mut numbers = Vec::new();

@@ -59,6 +59,35 @@ impl<T, E: Clone> State<T, E> {
         self.lower_due(self.idle_due(), effects);
     }
 
+    /// Changes how old a connection may become, whenever it was made; one that said itself how long it may idle is not
+    /// kept for longer than that.
+    pub(crate) fn set_max_lifetime(&mut self, most: Option<Duration>, effects: &mut Effects<T, E>) {
+        let live: Vec<(SlotId, bool)> = self
+            .slots
+            .all()
+            .filter(|(_, slot)| matches!(slot.phase, Phase::Idle | Phase::InUse))
+            .filter(|(_, slot)| slot.expires >= Time::FIRST)
+            .map(|(id, slot)| (id, slot.expires < self.limits.too_old(slot)))
+            .collect();
+        for (id, _) in &live {
+            self.lifetimes.remove(&self.slots, *id);
+        }
+        self.limits.limit_lifetimes(most);
+        for (id, has_said) in live {
+            let slot = self.slots.at(id);
+            let too_old = self.limits.too_old(slot);
+            slot.expires = match has_said {
+                true => slot.expires.min(too_old),
+                false => too_old,
+            };
+            let expires = slot.expires;
+            if expires != Time::NEVER {
+                self.lifetimes.insert(&self.slots, id);
+                self.lower_due(expires, effects);
+            }
+        }
+    }
+
     /// Nobody is served and nothing is dialled until [`resume`](Self::resume). Answers whether that is news.
     pub(crate) fn pause(&mut self) -> bool {
         let news = !self.paused;

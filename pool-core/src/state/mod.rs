@@ -122,6 +122,7 @@ struct Limits {
     max_lifetime: u64,
     /// By how much at most a lifetime is shortened.
     jitter: u64,
+    jitter_ratio: f64,
     fail_at_once: bool,
 }
 
@@ -926,7 +927,7 @@ impl<T, E: Clone> State<T, E> {
 
 impl Limits {
     fn new(config: &Config) -> Self {
-        Self {
+        let mut limits = Self {
             max_size: config.max_size,
             min_idle: config.min_idle,
             max_idle: config.max_idle.unwrap_or(usize::MAX),
@@ -935,12 +936,20 @@ impl Limits {
             max_connecting: config.max_connecting,
             order: config.order,
             idle_timeout: config.idle_timeout.map_or(u64::MAX, time::nanos),
-            max_lifetime: config.max_lifetime.map_or(u64::MAX, time::nanos),
-            jitter: config.max_lifetime.map_or(0, |most| {
-                (time::nanos(most) as f64 * config.lifetime_jitter) as u64
-            }),
+            max_lifetime: u64::MAX,
+            jitter: 0,
+            jitter_ratio: config.lifetime_jitter,
             fail_at_once: config.on_connect_error == OnConnectError::Fail,
-        }
+        };
+        limits.limit_lifetimes(config.max_lifetime);
+        limits
+    }
+
+    fn limit_lifetimes(&mut self, most: Option<Duration>) {
+        self.max_lifetime = most.map_or(u64::MAX, time::nanos);
+        self.jitter = most.map_or(0, |most| {
+            (time::nanos(most) as f64 * self.jitter_ratio) as u64
+        });
     }
 }
 

@@ -18,7 +18,7 @@ const CANDIDATES: u64 = 8;
 
 impl Limits {
     /// When such a connection becomes too old.
-    fn too_old<T>(&self, slot: &Slot<T>) -> Time {
+    pub(super) fn too_old<T>(&self, slot: &Slot<T>) -> Time {
         self.lifetime_end(slot.born, slot.jitter)
     }
 

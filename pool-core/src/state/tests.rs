@@ -52,6 +52,8 @@ enum Op {
     Resize(u8),
     SetMinIdle(u8),
     SetIdleTimeout(Option<u16>),
+    SetMaxLifetime(Option<u16>),
+    SetMaxIdle(u8),
     Pause,
     Resume,
     Retire(u8),
@@ -102,6 +104,8 @@ fn op() -> impl Strategy<Value = Op> {
         2 => (0..8_u8).prop_map(Op::Resize),
         1 => (0..4_u8).prop_map(Op::SetMinIdle),
         1 => prop::option::of(1..400_u16).prop_map(Op::SetIdleTimeout),
+        1 => prop::option::of(1..4_000_u16).prop_map(Op::SetMaxLifetime),
+        1 => (0..6_u8).prop_map(Op::SetMaxIdle),
         1 => Just(Op::Pause),
         2 => Just(Op::Resume),
         1 => (0..4_u8).prop_map(Op::Retire),
@@ -598,6 +602,14 @@ impl World {
             Op::SetIdleTimeout(ms) => {
                 let timeout = ms.map(|ms| Duration::from_millis(ms.into()));
                 self.step(|state, _, effects| state.set_idle_timeout(timeout, effects));
+            }
+            Op::SetMaxLifetime(ms) => {
+                let most = ms.map(|ms| Duration::from_millis(ms.into()));
+                self.step(|state, _, effects| state.set_max_lifetime(most, effects));
+            }
+            Op::SetMaxIdle(idle) => {
+                self.config.max_idle = Some(idle.into());
+                self.step(|state, now, effects| state.set_max_idle(idle.into(), now, effects));
             }
             Op::Pause => {
                 self.state.pause();
