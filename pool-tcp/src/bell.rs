@@ -62,8 +62,8 @@ struct Party {
 #[derive(Debug)]
 struct First {
     waker: Waker,
-    /// What the one it was cloned from was made of, by which that is known again: a clone may have another table.
-    data: usize,
+    /// The table of the one it was cloned from, which is known again by it: the clone may have another. What both point to is
+    /// asked of the clone, which keeps it from becoming another waker's.
     table: usize,
 }
 
@@ -71,14 +71,14 @@ impl First {
     fn new(waker: &Waker) -> Self {
         Self {
             waker: waker.clone(),
-            data: waker.data().addr(),
             table: std::ptr::from_ref(waker.vtable()).addr(),
         }
     }
 
     #[inline]
     fn is(&self, waker: &Waker) -> bool {
-        self.data == waker.data().addr() && self.table == std::ptr::from_ref(waker.vtable()).addr()
+        let table = std::ptr::from_ref(waker.vtable()).addr();
+        self.waker.data() == waker.data() && self.table == table
     }
 }
 
@@ -93,7 +93,7 @@ impl Party {
         if !first.is(waker) {
             self.set_other(Some(waker.clone()));
             self.note(OTHER);
-        } else if self.waits.load(Ordering::Relaxed) != FIRST && self.note(FIRST) == OTHER {
+        } else if self.note(FIRST) == OTHER {
             self.set_other(None);
         }
     }
