@@ -13,6 +13,8 @@ pub mod folder;
 pub mod http_clients;
 pub mod limits;
 pub mod machine;
+#[cfg(feature = "rivals")]
+pub mod one_core;
 pub mod page;
 #[cfg(feature = "rivals")]
 pub mod redis_pools;
