@@ -138,6 +138,11 @@ impl RequestError {
         Self::new(ErrorKind::Invalid, target_of(uri), Some(advice.into()))
     }
 
+    pub(crate) fn host(uri: &Uri) -> Self {
+        let advice = "what follows the last @ is no host; write the host there, and %40 for an @ of the user";
+        Self::new(ErrorKind::Invalid, target_of(uri), Some(advice.into()))
+    }
+
     pub(crate) fn timed_out(what: &'static str, limit: Duration, target: String) -> Self {
         let why = format!("{what} within {limit:?}");
         Self::new(ErrorKind::TimedOut, target, Some(why.into()))

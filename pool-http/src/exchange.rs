@@ -69,7 +69,7 @@ impl Shared {
         mut draft: Request<RequestBody>,
     ) -> impl Future<Output = Result<Response<ResponseBody>, RequestError>> + Send {
         async move {
-            let mut uri = without_user(std::mem::take(draft.uri_mut()));
+            let mut uri = without_user(std::mem::take(draft.uri_mut()))?;
             let route = self.routes.of(&uri, &self.settings)?;
             let limit = self.settings.request_timeout;
             let deadline = limit.and_then(after);

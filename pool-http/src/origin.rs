@@ -99,15 +99,18 @@ pub(crate) fn default_port(is_tls: bool) -> u16 {
 }
 
 /// The same for a server or a proxy to see: a user and a password are no part of what is asked for (RFC 9110 §4.2.4).
-pub(crate) fn without_user(uri: Uri) -> Uri {
+pub(crate) fn without_user(uri: Uri) -> Result<Uri, RequestError> {
     let authority = uri.authority().map_or("", Authority::as_str);
     let Some((_, authority)) = authority.rsplit_once('@') else {
-        return uri;
+        return Ok(uri);
     };
-    let authority = authority.parse().ok();
+    // `[a@]` passes as a host, and what comes after the `@` does not.
+    let Ok(authority) = authority.parse() else {
+        return Err(RequestError::host(&uri));
+    };
     let mut parts = uri.into_parts();
-    parts.authority = authority;
-    Uri::from_parts(parts).expect("it was one with a user")
+    parts.authority = Some(authority);
+    Ok(Uri::from_parts(parts).expect("all its other parts are what they were"))
 }
 
 /// The URL without what may be secret in it.
@@ -147,5 +150,31 @@ impl fmt::Display for Origin {
 impl fmt::Debug for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn stripped(url: &str) -> Result<String, String> {
+        let uri = without_user(url.parse().unwrap());
+        uri.map(|uri| uri.to_string())
+            .map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn a_user_is_no_part_of_what_is_asked_for() {
+        assert_eq!(stripped("http://a:b@c:81/d?e").unwrap(), "http://c:81/d?e");
+        assert_eq!(stripped("http://a@[::1]/").unwrap(), "http://[::1]/");
+        assert_eq!(stripped("http://c/d@e").unwrap(), "http://c/d@e");
+    }
+
+    #[test]
+    fn what_is_no_host_without_its_user_is_refused_and_no_user_told() {
+        for url in ["http://[secret@]/", "http://a@[secret@]:/"] {
+            let error = stripped(url).unwrap_err();
+            assert!(!error.contains("secret"), "{error}");
+        }
     }
 }
